@@ -1,0 +1,151 @@
+//! Write a Switchboard transport plugin in Rust.
+//!
+//! A transport is two halves that run in separate instances: a [`Publisher`] that writes cluster
+//! messages to a backend, and a [`Subscriber`] that reads them. Implement both, name them in
+//! [`transport!`], build the crate as a `cdylib` for a Wasm target, and drop the `.wasm` into a
+//! server's plugin folder. What a transport promises is written in the WIT package
+//! `switchboard:transport`; the types here are generated from it.
+//!
+//! ```
+//! use switchboard_plugin::{
+//!     Config, Failure, OpenFailure, PublishFailure, Publisher, Subscriber, TransportInfo, options,
+//!     types::{Event, Message},
+//! };
+//!
+//! #[derive(serde::Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Options {
+//!     #[serde(default)]
+//!     greeting: String,
+//! }
+//!
+//! /// A transport to nowhere.
+//! struct Out;
+//! impl Publisher for Out {
+//!     fn open(config: Config) -> Result<(Self, TransportInfo), OpenFailure> {
+//!         let _: Options = options(&config)?;
+//!         Ok((Out, TransportInfo::default()))
+//!     }
+//!     fn publish(&mut self, _: Vec<Message>) -> Result<Vec<String>, PublishFailure> {
+//!         Ok(Vec::new())
+//!     }
+//! }
+//!
+//! struct In;
+//! impl Subscriber for In {
+//!     fn open(_: Config, _resume_from: Option<String>) -> Result<Self, OpenFailure> {
+//!         Ok(In)
+//!     }
+//!     fn poll(&mut self, _timeout_ms: u32, _max_events: u32) -> Result<Vec<Event>, Failure> {
+//!         Ok(Vec::new())
+//!     }
+//! }
+//!
+//! switchboard_plugin::transport!(Out, In);
+//! ```
+
+#[doc(hidden)]
+pub mod bindings;
+mod export;
+mod log;
+
+use bindings::switchboard::transport as wit;
+
+pub use bindings::switchboard::bus::bus;
+pub use bindings::switchboard::transport::node;
+pub use log::{debug, error, info, trace, warn};
+pub use wit::lifecycle::{Config, Failure, Membership, OpenFailure, TransportInfo};
+
+/// What nodes tell each other, and what a subscriber reports.
+pub mod types {
+    pub use crate::bindings::exports::switchboard::transport::subscriber::{Event, Lag, Received};
+    pub use crate::bindings::switchboard::transport::messages::*;
+}
+
+pub use bindings::exports::switchboard::transport::publisher::PublishFailure;
+
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::bindings::export;
+    pub use crate::bindings::exports::switchboard::transport::{publisher, subscriber};
+    pub use crate::export::{Slot, install_panic_hook, not_open};
+}
+
+impl Default for TransportInfo {
+    /// Heartbeats count the nodes; no queries beyond those of Node's adapters.
+    fn default() -> Self {
+        Self {
+            membership: Membership::Heartbeats,
+            rooms_query: false,
+            custom_query: false,
+            reports_leaving: false,
+        }
+    }
+}
+
+/// The way out. One value lives in one instance; see the WIT interface `publisher`.
+pub trait Publisher: Sized + 'static {
+    /// Reads the options and opens what is needed; may connect later.
+    ///
+    /// # Errors
+    /// [`OpenFailure::InvalidConfig`] names the key; [`OpenFailure::Unavailable`] is tried again.
+    fn open(config: Config) -> Result<(Self, TransportInfo), OpenFailure>;
+
+    /// Publishes 1 to 512 messages in order, in one round trip. Ok: all were accepted; the
+    /// offsets are one per message or none.
+    ///
+    /// # Errors
+    /// How many from the front were accepted, and what became of the next one.
+    fn publish(&mut self, batch: Vec<types::Message>) -> Result<Vec<String>, PublishFailure>;
+
+    /// How many nodes serve this namespace; only asked when [`TransportInfo::membership`] is
+    /// [`Membership::Counted`].
+    ///
+    /// # Errors
+    /// When the backend cannot be asked now.
+    fn count_nodes(&mut self, _namespace: String) -> Result<Option<u32>, Failure> {
+        Ok(None)
+    }
+
+    /// What was accepted is on its way when this returns.
+    fn close(self) {}
+}
+
+/// The way in. One value lives in one instance; see the WIT interface `subscriber`.
+pub trait Subscriber: Sized + 'static {
+    /// Opens the subscription and goes on after `resume_from`.
+    ///
+    /// # Errors
+    /// As [`Publisher::open`].
+    fn open(config: Config, resume_from: Option<String>) -> Result<Self, OpenFailure>;
+
+    /// This server now serves the namespace. Entering twice is harmless.
+    ///
+    /// # Errors
+    /// When the backend cannot be told now; the host tries again.
+    fn enter(&mut self, _namespace: String) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// This server no longer serves the namespace.
+    fn leave(&mut self, _namespace: String) {}
+
+    /// Waits up to `timeout_ms` in a capability and returns what there is, oldest first.
+    ///
+    /// # Errors
+    /// When the backend is away. Events taken in this call are handed out again.
+    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<types::Event>, Failure>;
+
+    /// Last call.
+    fn close(self) {}
+}
+
+/// Reads the operator's options into a type of the plugin's own. Give it
+/// `#[serde(deny_unknown_fields)]`, so that a misspelt key is an error that lists the right ones.
+///
+/// # Errors
+/// [`OpenFailure::InvalidConfig`] with serde's message, which names the key.
+pub fn options<T: serde::de::DeserializeOwned>(config: &Config) -> Result<T, OpenFailure> {
+    serde_json::from_str(&config.options)
+        .map_err(|error| OpenFailure::InvalidConfig(format!("in the transport's options: {error}")))
+}
