@@ -1,0 +1,218 @@
+//! One instance of a component, and calls into it.
+
+use std::{sync::Arc, time::Duration};
+
+use wasmtime::{
+    Store, UpdateDeadline,
+    component::{Instance, InstancePre, ResourceTable},
+};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use super::{
+    limits::{Limiter, Limits, MemoryExceeded},
+    meter::{CpuExceeded, CpuMeter},
+    stdio::{LineSink, LineStream},
+};
+
+/// Bytes that one call may copy out of the guest. A little over twice the largest payload.
+const MAX_COPIED_BYTES: usize = 256 << 20;
+
+/// Resource handles that a guest may hold at once.
+const MAX_RESOURCES: usize = 1024;
+
+/// Why an instance is dead. Its own fault; nothing of it is left.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It trapped: a panic, an out-of-bounds access, a stack overflow, …
+    #[error("`{call}` trapped: {reason}")]
+    Trap {
+        /// The export that was called.
+        call: &'static str,
+        /// What wasmtime says; the first line names the kind.
+        reason: String,
+    },
+    /// It ran too long.
+    #[error(
+        "`{call}` used more than {} ms of CPU time; raise `limits.cpu_ms` if that is not a loop",
+        limit.as_millis()
+    )]
+    Cpu {
+        /// The export that was called.
+        call: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// It wanted too much memory.
+    #[error("`{call}` needed more than {limit_bytes} bytes of memory (`limits.memory_bytes`)")]
+    Memory {
+        /// The export that was called.
+        call: &'static str,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// It did not return in time.
+    #[error(
+        "`{call}` did not return within {} ms (`limits.call_timeout_ms`)", timeout.as_millis()
+    )]
+    Stuck {
+        /// The export that was called.
+        call: &'static str,
+        /// The limit.
+        timeout: Duration,
+    },
+}
+
+/// What the host keeps for one instance: the runtime's part, and `ext` for whoever runs it.
+pub(crate) struct GuestState<X> {
+    pub(crate) table: ResourceTable,
+    pub(crate) ext: X,
+    wasi: WasiCtx,
+    limiter: Limiter,
+}
+
+impl<X: Send> WasiView for GuestState<X> {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// A live instance. After any [`Fault`], and after a call whose future was dropped, it is dead:
+/// drop it.
+pub(crate) struct Guest<X: 'static> {
+    store: Store<GuestState<X>>,
+    instance: Instance,
+    meter: Arc<CpuMeter>,
+    limits: Limits,
+    in_call: bool,
+}
+
+impl<X: Send + 'static> Guest<X> {
+    /// Makes an instance. Microseconds: memory comes from the pool.
+    pub(crate) async fn instantiate(
+        pre: &InstancePre<GuestState<X>>,
+        limits: Limits,
+        ext: X,
+        stdout: LineSink,
+    ) -> Result<Self, Fault> {
+        const CALL: &str = "instantiate";
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        let stdout = LineStream::new(stdout);
+        let wasi = WasiCtxBuilder::new()
+            .stdout(stdout.clone())
+            .stderr(stdout)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .build();
+        let state = GuestState {
+            table,
+            ext,
+            wasi,
+            limiter: Limiter::new(&limits),
+        };
+        let mut store = Store::new(pre.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(MAX_COPIED_BYTES);
+
+        let meter = Arc::new(CpuMeter::default());
+        let elapsed = Arc::clone(&meter);
+        store.epoch_deadline_callback(move |_| {
+            if elapsed.elapsed() > limits.cpu {
+                return Err(CpuExceeded { limit: limits.cpu }.into());
+            }
+            // Others on this thread get their turn, however busy the guest is.
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store.set_epoch_deadline(1);
+
+        let instance = meter
+            .meter(pre.instantiate_async(&mut store))
+            .await
+            .map_err(|error| fault(CALL, &error))?;
+        Ok(Self {
+            store,
+            instance,
+            meter,
+            limits,
+            in_call: false,
+        })
+    }
+
+    /// Calls an export. `timeout` bounds the wall clock.
+    pub(crate) async fn call<R>(
+        &mut self,
+        call: &'static str,
+        timeout: Duration,
+        run: impl AsyncFnOnce(&mut Store<GuestState<X>>, &Instance) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
+        if self.in_call {
+            let reason = "an earlier call was abandoned".to_owned();
+            return Err(Fault::Trap { call, reason });
+        }
+        self.in_call = true;
+        let Self {
+            store,
+            instance,
+            meter,
+            ..
+        } = self;
+        let running = meter.meter(run(store, instance));
+        match tokio::time::timeout(timeout, running).await {
+            Ok(Ok(result)) => {
+                self.in_call = false;
+                Ok(result)
+            }
+            Ok(Err(error)) => Err(fault(call, &error)),
+            Err(_) => Err(Fault::Stuck { call, timeout }),
+        }
+    }
+
+    /// Can it be called again?
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.in_call
+    }
+
+    /// What it keeps in linear memory, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().limiter.memory_bytes()
+    }
+
+    /// Has its memory grown so far that a fresh instance is better?
+    pub(crate) fn is_bloated(&self) -> bool {
+        self.memory_bytes() > self.limits.recycle_memory_bytes
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn state_mut(&mut self) -> &mut X {
+        &mut self.store.data_mut().ext
+    }
+}
+
+fn fault(call: &'static str, error: &wasmtime::Error) -> Fault {
+    if let Some(CpuExceeded { limit }) = error.downcast_ref() {
+        return Fault::Cpu {
+            call,
+            limit: *limit,
+        };
+    }
+    if let Some(MemoryExceeded { limit_bytes }) = error.downcast_ref() {
+        return Fault::Memory {
+            call,
+            limit_bytes: *limit_bytes,
+        };
+    }
+    // The root cause names the trap; the rest is a backtrace of mangled names.
+    let reason = error.root_cause().to_string();
+    Fault::Trap {
+        call,
+        reason: reason.lines().next().unwrap_or("unknown").to_owned(),
+    }
+}
