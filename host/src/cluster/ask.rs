@@ -1,0 +1,295 @@
+//! The handle's requests: what is asked of the other nodes, of whom, and for how long.
+//!
+//! The table of those that wait is `requests.rs`.
+
+use std::{collections::HashSet, time::Duration};
+
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    acks::{AckWait, RemoteAcks},
+    error::SendError,
+    expected::Expected,
+    flags::with_timeout,
+    handle::Cluster,
+    link::{Membership, TransportInfo},
+    message::{Body, Broadcast, Namespace, NodeId, RequestId, Room, SocketInfo, Target},
+    options::bounded_wait,
+    publish::CountQuery,
+    requests::{Answers, Ticket},
+};
+
+/// What arrived in time, and who did not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial<T> {
+    /// What arrived.
+    pub items: Vec<T>,
+    /// The nodes that did not answer before the deadline, or left before they had.
+    pub missing: Vec<NodeId>,
+    /// How many more did not answer whose names are not known: over a transport that counts its
+    /// nodes, some never say who they are.
+    pub missing_unknown: usize,
+}
+
+impl<T> Partial<T> {
+    /// Everybody has answered.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.missing_unknown == 0
+    }
+
+    fn of(answers: Answers, mut item: impl FnMut(NodeId, Body) -> T) -> Self {
+        let Answers {
+            items,
+            missing,
+            missing_unknown,
+        } = answers;
+        let items = items
+            .into_iter()
+            .map(|(node, body)| item(node, body))
+            .collect();
+        Self {
+            items,
+            missing,
+            missing_unknown,
+        }
+    }
+}
+
+impl Cluster {
+    /// How many servers are in a namespace, this one included: those that the backend counts if
+    /// it does, otherwise those that were heard.
+    ///
+    /// Waits for the backend for at most half of `request_timeout`, then answers with those that
+    /// were heard.
+    pub async fn count_servers(&self, namespace: &Namespace) -> usize {
+        let others = match self
+            .counted_others(namespace, self.options().request_timeout / 2)
+            .await
+        {
+            Some(others) => others,
+            None => self.shared().nodes.count(namespace),
+        };
+        1 + others
+    }
+
+    /// The sockets of the other nodes that match, by node. Ends when all have answered or are
+    /// gone, or after `timeout` (default: `request_timeout`) with what has arrived.
+    ///
+    /// Where no other node is known nothing is sent, and the result is empty and complete. Ask only
+    /// in a namespace that this server has entered: answers in others are not delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] when the request could not be made; never because of an answer.
+    pub async fn fetch_sockets(
+        &self,
+        namespace: &Namespace,
+        target: Target,
+        timeout: Option<Duration>,
+    ) -> Result<Partial<(NodeId, Vec<SocketInfo>)>, SendError> {
+        let deadline = self.deadline(timeout);
+        let question = |request| Body::FetchSockets { request, target };
+        let answers = self.ask(namespace, question, are_sockets, deadline).await?;
+        Ok(Partial::of(answers, |node, body| match body {
+            Body::SocketsAnswer { sockets, .. } => (node, sockets),
+            _ => (node, Vec::new()),
+        }))
+    }
+
+    /// The rooms of the other nodes' sockets that match, by node and without repeats within one.
+    /// Ends as [`fetch_sockets`](Self::fetch_sockets) does.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] when the request could not be made; never because of an answer.
+    pub async fn fetch_rooms(
+        &self,
+        namespace: &Namespace,
+        target: Target,
+        timeout: Option<Duration>,
+    ) -> Result<Partial<(NodeId, Vec<Room>)>, SendError> {
+        let deadline = self.deadline(timeout);
+        if !self.transport_info(half_until(deadline)).await.rooms_query {
+            let question = |request| Body::FetchSockets { request, target };
+            let answers = self.ask(namespace, question, are_sockets, deadline).await?;
+            return Ok(Partial::of(answers, |node, body| match body {
+                Body::SocketsAnswer { sockets, .. } => {
+                    (node, distinct(sockets.into_iter().flat_map(joined_rooms)))
+                }
+                _ => (node, Vec::new()),
+            }));
+        }
+        let question = |request| Body::FetchRooms { request, target };
+        let answers = self.ask(namespace, question, are_rooms, deadline).await?;
+        Ok(Partial::of(answers, |node, body| match body {
+            Body::RoomsAnswer { rooms, .. } => (node, distinct(rooms)),
+            _ => (node, Vec::new()),
+        }))
+    }
+
+    /// Sends an event to the clients of the other nodes and gives their acknowledgements as they
+    /// come, for `timeout` from the moment the event is queued. The caller has already delivered
+    /// it to the local ones.
+    ///
+    /// Fills in `broadcast.request`, and the flag `timeout` if it is not there. It is sent also
+    /// when no other node is known.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendError::TooManyRequests`].
+    pub async fn broadcast_with_ack(
+        &self,
+        namespace: &Namespace,
+        mut broadcast: Broadcast,
+        timeout: Duration,
+    ) -> Result<RemoteAcks, SendError> {
+        let timeout = bounded_wait(timeout);
+        let expected = self.expected(namespace, timeout / 2).await;
+        let (wait, reader) = AckWait::new(expected, self.options().max_buffered_acks);
+        let ticket = self.shared().requests.acks(namespace, wait)?;
+        self.recheck(&ticket, namespace);
+
+        broadcast.request = Some(ticket.id().clone());
+        broadcast.target.flags = with_timeout(broadcast.target.flags.take(), timeout);
+        self.send(namespace, Body::Broadcast(broadcast)).await?;
+        Ok(RemoteAcks::new(ticket, reader, Instant::now() + timeout))
+    }
+
+    /// Asks a question that each node answers once.
+    async fn ask(
+        &self,
+        namespace: &Namespace,
+        question: impl FnOnce(RequestId) -> Body,
+        accepts: fn(&Body) -> bool,
+        deadline: Instant,
+    ) -> Result<Answers, SendError> {
+        let expected = self.expected(namespace, half_until(deadline)).await;
+        if expected.is_complete() {
+            return Ok(Answers::default());
+        }
+        let (ticket, mut answers) = self.shared().requests.fetch(namespace, expected, accepts)?;
+        self.recheck(&ticket, namespace);
+
+        let asked = self.send(namespace, question(ticket.id().clone()));
+        // Not asked in time because the outbox is full: nobody can answer, all are missing.
+        if let Ok(asked) = timeout_at(deadline, asked).await {
+            asked?;
+        }
+        let arrived = match timeout_at(deadline, &mut answers).await {
+            Ok(arrived) => arrived,
+            Err(_) => {
+                ticket.end();
+                answers.await
+            }
+        };
+        arrived.map_err(|_| SendError::Closed)
+    }
+
+    /// Whom to wait for. `wait`: how long the backend may take to say how many they are.
+    async fn expected(&self, namespace: &Namespace, wait: Duration) -> Expected {
+        let counted = self.counted_others(namespace, wait).await;
+        let named = self.shared().nodes.ids(namespace);
+        match counted {
+            Some(others) => Expected::counted(others, named),
+            None => Expected::named(named),
+        }
+    }
+
+    /// A node that left between the making of the list and its entry in the table was not taken
+    /// out of it.
+    fn recheck(&self, ticket: &Ticket, namespace: &Namespace) {
+        let present: HashSet<NodeId> = self.shared().nodes.ids(namespace).into_iter().collect();
+        self.shared()
+            .requests
+            .keep_waiting_for(ticket.id(), |node| present.contains(node));
+    }
+
+    /// The number of other nodes if this transport counts them and could do it now.
+    async fn counted_others(&self, namespace: &Namespace, wait: Duration) -> Option<usize> {
+        let deadline = Instant::now() + wait;
+        if self.transport_info(wait).await.membership != Membership::Counted {
+            return None;
+        }
+        let (answer, count) = oneshot::channel();
+        let query = CountQuery {
+            namespace: namespace.clone(),
+            answer,
+        };
+        let counting = async {
+            self.0.counts.send(query).await.ok()?;
+            count.await.ok().flatten()
+        };
+        let count = timeout_at(deadline, counting).await.ok().flatten()?;
+        Some(
+            usize::try_from(count)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(1),
+        )
+    }
+
+    /// What the transport can carry; the least, if that does not turn out within `wait`.
+    async fn transport_info(&self, wait: Duration) -> TransportInfo {
+        let mut info = self.0.info.clone();
+        let known = timeout(wait, info.wait_for(Option::is_some)).await;
+        known
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|info| *info)
+            .unwrap_or_default()
+    }
+
+    fn deadline(&self, timeout: Option<Duration>) -> Instant {
+        Instant::now() + bounded_wait(timeout.unwrap_or(self.options().request_timeout))
+    }
+}
+
+fn half_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()) / 2
+}
+
+fn are_sockets(body: &Body) -> bool {
+    matches!(body, Body::SocketsAnswer { .. })
+}
+
+fn are_rooms(body: &Body) -> bool {
+    matches!(body, Body::RoomsAnswer { .. })
+}
+
+/// The rooms that a socket has joined: its own id, which is a room too, is not one of them.
+fn joined_rooms(socket: SocketInfo) -> impl Iterator<Item = Room> {
+    let SocketInfo { id, rooms, .. } = socket;
+    rooms
+        .into_iter()
+        .filter(move |room| !matches!(room, Room::Text(text) if *text == id))
+}
+
+/// Each room once, in the order of its first appearance.
+fn distinct(rooms: impl IntoIterator<Item = Room>) -> Vec<Room> {
+    let mut texts = HashSet::new();
+    let mut numbers = HashSet::new();
+    let first = |room: &Room| match room {
+        Room::Text(text) => texts.insert(text.clone()),
+        // By bits, as numbers have no total equality; JSON has neither NaN nor a second zero.
+        Room::Number(number) => numbers.insert(number.to_bits()),
+    };
+    rooms.into_iter().filter(first).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_is_listed_once_and_a_number_is_not_its_text() {
+        let rooms = [
+            Room::from("42"),
+            Room::Number(42.0),
+            Room::from("42"),
+            Room::Number(42.0),
+        ];
+        assert_eq!(distinct(rooms), [Room::from("42"), Room::Number(42.0)]);
+    }
+}

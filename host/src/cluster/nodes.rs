@@ -1,0 +1,350 @@
+//! Which other nodes are in which namespace, as far as this one has heard.
+//!
+//! A node is in a namespace when any message of it in that namespace was heard, and until it says
+//! goodbye, the backend reports it gone, or nothing at all was heard of it for too long. Following
+//! Node's `ClusterAdapterWithHeartbeat` (wire reference, 1.5), any message in any namespace is a
+//! sign of life.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    health::Throttle,
+    message::{Namespace, NodeId},
+    stats::Counters,
+};
+
+/// Another node, as seen from one namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeInfo {
+    /// Who.
+    pub id: NodeId,
+    /// When it was first heard in this namespace.
+    pub since: std::time::Instant,
+    /// When it was last heard, in any namespace.
+    pub last_heard: std::time::Instant,
+}
+
+/// The sender of messages that come from no server (Node's emitters): never a member.
+const EMITTER: &str = "emitter";
+
+/// The registry.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    limit: usize,
+    registry: Mutex<Registry>,
+    counters: Arc<Counters>,
+    refusals: Throttle,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    /// Invariant: a node is in `lives` exactly as long as it is in a namespace.
+    lives: HashMap<NodeId, Life>,
+    members: HashMap<Namespace, HashMap<NodeId, Instant>>,
+}
+
+#[derive(Debug)]
+struct Life {
+    last_heard: Instant,
+    namespaces: HashSet<Namespace>,
+}
+
+/// A node that is gone, and from where.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) node: NodeId,
+    pub(super) namespaces: Vec<Namespace>,
+}
+
+/// May this sender be a member at all?
+pub(super) fn counts_as_node(sender: &NodeId) -> bool {
+    !sender.as_str().is_empty() && sender.as_str() != EMITTER
+}
+
+impl Nodes {
+    pub(super) fn new(limit: usize, counters: Arc<Counters>) -> Self {
+        Self {
+            limit,
+            registry: Mutex::default(),
+            counters,
+            refusals: Throttle::default(),
+        }
+    }
+
+    /// Something was heard of a node, in a namespace that this server serves or in another one
+    /// (None). True: it is new there.
+    pub(super) fn heard(&self, node: &NodeId, namespace: Option<&Namespace>) -> bool {
+        let now = Instant::now();
+        let mut registry = self.lock();
+        let Registry { lives, members } = &mut *registry;
+        let mut life = lives.get_mut(node);
+        if let Some(life) = &mut life {
+            life.last_heard = now;
+        }
+        let Some(namespace) = namespace else {
+            return false;
+        };
+        if life
+            .as_ref()
+            .is_some_and(|life| life.namespaces.contains(namespace))
+        {
+            return false;
+        }
+
+        let here = members.entry(namespace.clone()).or_default();
+        if here.len() >= self.limit {
+            drop(registry);
+            self.refuse(node, namespace);
+            return false;
+        }
+        here.insert(node.clone(), now);
+        match life {
+            Some(life) => _ = life.namespaces.insert(namespace.clone()),
+            None => {
+                let namespaces = HashSet::from([namespace.clone()]);
+                lives.insert(
+                    node.clone(),
+                    Life {
+                        last_heard: now,
+                        namespaces,
+                    },
+                );
+            }
+        }
+        true
+    }
+
+    fn refuse(&self, node: &NodeId, namespace: &Namespace) {
+        self.counters.refused_nodes.add(1);
+        if let Some(more) = self.refusals.pass() {
+            tracing::warn!(
+                %node, %namespace, more,
+                "cluster: more than max_nodes = {} nodes in one namespace: its messages are \
+                 applied, but requests do not wait for it",
+                self.limit
+            );
+        }
+    }
+
+    /// A node has left a namespace. True: it was there.
+    pub(super) fn left(&self, node: &NodeId, namespace: &Namespace) -> bool {
+        let mut registry = self.lock();
+        let Some(life) = registry.lives.get_mut(node) else {
+            return false;
+        };
+        let was_there = life.namespaces.remove(namespace);
+        if life.namespaces.is_empty() {
+            registry.lives.remove(node);
+        }
+        registry.forget_member(node, namespace);
+        was_there
+    }
+
+    /// A node is gone from everywhere. None: it was nowhere.
+    pub(super) fn gone(&self, node: &NodeId) -> Option<Gone> {
+        self.lock().remove(node)
+    }
+
+    /// Takes out the nodes of which nothing was heard for longer than `timeout`.
+    pub(super) fn expire(&self, timeout: Duration) -> Vec<Gone> {
+        let now = Instant::now();
+        let mut registry = self.lock();
+        let silent: Vec<NodeId> = registry
+            .lives
+            .iter()
+            .filter(|(_, life)| now.duration_since(life.last_heard) > timeout)
+            .map(|(node, _)| node.clone())
+            .collect();
+        silent
+            .iter()
+            .filter_map(|node| registry.remove(node))
+            .collect()
+    }
+
+    /// This server has left a namespace: who else is there is no longer of interest.
+    pub(super) fn forget_namespace(&self, namespace: &Namespace) {
+        let mut registry = self.lock();
+        for node in registry
+            .members
+            .remove(namespace)
+            .unwrap_or_default()
+            .into_keys()
+        {
+            if let Some(life) = registry.lives.get_mut(&node) {
+                life.namespaces.remove(namespace);
+                if life.namespaces.is_empty() {
+                    registry.lives.remove(&node);
+                }
+            }
+        }
+    }
+
+    /// The nodes in a namespace.
+    pub(super) fn ids(&self, namespace: &Namespace) -> Vec<NodeId> {
+        self.lock()
+            .members
+            .get(namespace)
+            .map_or_else(Vec::new, |m| m.keys().cloned().collect())
+    }
+
+    /// How many they are.
+    pub(super) fn count(&self, namespace: &Namespace) -> usize {
+        self.lock().members.get(namespace).map_or(0, HashMap::len)
+    }
+
+    /// More about each.
+    pub(super) fn infos(&self, namespace: &Namespace) -> Vec<NodeInfo> {
+        let registry = self.lock();
+        let members = registry.members.get(namespace).into_iter().flatten();
+        members
+            .map(|(id, since)| NodeInfo {
+                id: id.clone(),
+                since: since.into_std(),
+                last_heard: registry
+                    .lives
+                    .get(id)
+                    .map_or(*since, |l| l.last_heard)
+                    .into_std(),
+            })
+            .collect()
+    }
+
+    /// How many nodes are known in any namespace.
+    pub(super) fn total(&self) -> usize {
+        self.lock().lives.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry {
+    fn remove(&mut self, node: &NodeId) -> Option<Gone> {
+        let life = self.lives.remove(node)?;
+        let namespaces: Vec<Namespace> = life.namespaces.into_iter().collect();
+        for namespace in &namespaces {
+            self.forget_member(node, namespace);
+        }
+        Some(Gone {
+            node: node.clone(),
+            namespaces,
+        })
+    }
+
+    fn forget_member(&mut self, node: &NodeId, namespace: &Namespace) {
+        if let Some(members) = self.members.get_mut(namespace) {
+            members.remove(node);
+            if members.is_empty() {
+                self.members.remove(namespace);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn nodes(limit: usize) -> Nodes {
+        Nodes::new(limit, Arc::default())
+    }
+
+    fn node(id: &str) -> NodeId {
+        NodeId::from(id)
+    }
+
+    fn namespace(name: &str) -> Namespace {
+        Namespace::from(name)
+    }
+
+    #[tokio::test]
+    async fn a_node_is_known_where_it_was_heard() {
+        let nodes = nodes(10);
+        assert!(nodes.heard(&node("a"), Some(&namespace("/"))));
+        assert!(
+            !nodes.heard(&node("a"), Some(&namespace("/"))),
+            "not new a second time"
+        );
+        assert_eq!(nodes.count(&namespace("/")), 1);
+        assert_eq!(nodes.count(&namespace("/admin")), 0);
+        assert!(!nodes.heard(&node("b"), None), "heard elsewhere only");
+        assert_eq!(nodes.total(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_message_in_any_namespace_keeps_a_node_alive_everywhere() {
+        let timeout = Duration::from_secs(10);
+        let nodes = nodes(10);
+        nodes.heard(&node("a"), Some(&namespace("/")));
+        nodes.heard(&node("b"), Some(&namespace("/")));
+        tokio::time::advance(timeout).await;
+        nodes.heard(&node("a"), None);
+        assert_eq!(
+            nodes.expire(timeout),
+            [],
+            "exactly the timeout is not too long"
+        );
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let gone = nodes.expire(timeout);
+        assert_eq!(
+            gone,
+            [Gone {
+                node: node("b"),
+                namespaces: vec![namespace("/")]
+            }]
+        );
+        assert_eq!(nodes.ids(&namespace("/")), [node("a")]);
+    }
+
+    #[tokio::test]
+    async fn leaving_one_namespace_is_not_leaving_the_others() {
+        let nodes = nodes(10);
+        nodes.heard(&node("a"), Some(&namespace("/")));
+        nodes.heard(&node("a"), Some(&namespace("/admin")));
+        assert!(nodes.left(&node("a"), &namespace("/")));
+        assert!(!nodes.left(&node("a"), &namespace("/")));
+        assert_eq!(nodes.ids(&namespace("/admin")), [node("a")]);
+        assert_eq!(
+            nodes.gone(&node("a")).unwrap().namespaces,
+            [namespace("/admin")]
+        );
+        assert_eq!(nodes.gone(&node("a")), None);
+        assert_eq!(nodes.total(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_takes_no_more_nodes_than_its_limit() {
+        let nodes = nodes(2);
+        for id in ["a", "b", "c"] {
+            nodes.heard(&node(id), Some(&namespace("/")));
+        }
+        assert_eq!(nodes.count(&namespace("/")), 2);
+        assert_eq!(nodes.total(), 2);
+        assert_eq!(nodes.counters.refused_nodes.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_this_server_left_keeps_no_nodes() {
+        let nodes = nodes(10);
+        nodes.heard(&node("a"), Some(&namespace("/")));
+        nodes.forget_namespace(&namespace("/"));
+        assert_eq!(nodes.total(), 0);
+        assert!(nodes.infos(&namespace("/")).is_empty());
+    }
+
+    #[test]
+    fn emitters_and_anonymous_senders_are_not_nodes() {
+        assert!(!counts_as_node(&node("")));
+        assert!(!counts_as_node(&node("emitter")));
+        assert!(counts_as_node(&node("emitter2")));
+    }
+}

@@ -1,0 +1,334 @@
+//! The limits and times of the cluster core, as an operator writes them.
+//!
+//! Every queue, map and wait of `cluster/` takes its bound from here. Durations are milliseconds
+//! in configuration (`heartbeat_interval_ms = 5000`), sizes are bytes. What a transport or a
+//! capability may use is configured elsewhere.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Limits and times of one [`Cluster`](super::Cluster).
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterOptions {
+    /// How often every namespace says that this node is alive. Default 5 s, as in Node.js.
+    #[serde(rename = "heartbeat_interval_ms", with = "millis")]
+    pub heartbeat_interval: Duration,
+    /// A node of which nothing was heard for longer than this is gone. Default 10 s, as in
+    /// Node.js. At least twice the interval, or one late heartbeat loses a node.
+    #[serde(rename = "heartbeat_timeout_ms", with = "millis")]
+    pub heartbeat_timeout: Duration,
+    /// How long a request waits for other nodes when the caller names no time, and how long the
+    /// local clients have for an acknowledgement when the asking node names none. Default 5 s.
+    #[serde(rename = "request_timeout_ms", with = "millis")]
+    pub request_timeout: Duration,
+    /// How long `close` goes on sending what the outbox holds. Default 5 s.
+    #[serde(rename = "close_timeout_ms", with = "millis")]
+    pub close_timeout: Duration,
+    /// Requests of this node that wait for answers at one time; one more is refused with
+    /// [`SendError::TooManyRequests`](super::SendError::TooManyRequests). Default 10,000.
+    pub max_pending_requests: usize,
+    /// Bytes that the answers to one request may hold until its caller takes them. Answers beyond
+    /// are dropped and counted, and a fetch lists their nodes as missing. Default 64 MiB.
+    pub max_reply_bytes: usize,
+    /// Acknowledgements of one broadcast that wait for its caller to take them. More are dropped
+    /// and counted. Default 16,384.
+    pub max_buffered_acks: usize,
+    /// Broadcasts of other nodes for which acknowledgements of local clients are collected at one
+    /// time. One more is delivered as usual, but its asker gets a single error that names this
+    /// option instead of the acknowledgements. Default 1,024.
+    pub max_ack_tasks: usize,
+    /// Other nodes that are known in one namespace. More are heard, but not waited for. Default
+    /// 4,096.
+    pub max_nodes: usize,
+    /// Namespaces of this server that take part in the cluster. More are served locally only, with
+    /// an error in the log. Default 10,000.
+    pub max_namespaces: usize,
+    /// The queue towards the transport.
+    pub outbox: OutboxOptions,
+    /// The way in from the transport.
+    pub inbox: InboxOptions,
+}
+
+/// The queue towards the transport, and the batches it leaves in.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutboxOptions {
+    /// Messages that wait or are on their way. Default 16,384.
+    pub max_messages: usize,
+    /// Bytes of those messages, at most 4 GiB. A single larger message waits until the queue is
+    /// empty and goes alone. Default 64 MiB.
+    pub max_bytes: usize,
+    /// What a sender meets when one of the two is reached. Default `wait`.
+    pub when_full: OutboxFull,
+    /// Messages of one batch. Default 512, the most that a plugin must take.
+    pub batch_max_messages: usize,
+    /// Bytes of one batch; a single larger message is a batch of its own. Default 1 MiB.
+    pub batch_max_bytes: usize,
+    /// Answers to other nodes that wait or are on their way. They have room of their own, because
+    /// the inbox gives them without waiting; more are dropped, counted and logged. Default 16,384.
+    pub max_answers: usize,
+    /// Bytes of those answers; a single larger one is taken when no other waits. Default 64 MiB.
+    pub max_answer_bytes: usize,
+}
+
+/// What a sender meets when the outbox is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutboxFull {
+    /// It waits for room, first come, first served.
+    #[default]
+    Wait,
+    /// It gets [`SendError::Full`](super::SendError::Full) at once.
+    Fail,
+}
+
+/// The way in from the transport.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InboxOptions {
+    /// Messages handled in one go; then the sockets' writers get a turn to drain their buffers.
+    /// Keep it below the per-socket buffer of the Socket.IO server (128 packets by default).
+    /// Default 64.
+    pub slice: usize,
+    /// Events asked of the transport at one time. Default 512.
+    pub max_events: usize,
+    /// How long one poll of the transport waits. Default 10 s.
+    #[serde(rename = "poll_timeout_ms", with = "millis")]
+    pub poll_timeout: Duration,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_secs(5),
+            heartbeat_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(5),
+            max_pending_requests: 10_000,
+            max_reply_bytes: 64 * MIB,
+            max_buffered_acks: 16_384,
+            max_ack_tasks: 1_024,
+            max_nodes: 4_096,
+            max_namespaces: 10_000,
+            outbox: OutboxOptions::default(),
+            inbox: InboxOptions::default(),
+        }
+    }
+}
+
+impl Default for OutboxOptions {
+    fn default() -> Self {
+        Self {
+            max_messages: 16_384,
+            max_bytes: 64 * MIB,
+            when_full: OutboxFull::Wait,
+            batch_max_messages: 512,
+            batch_max_bytes: MIB,
+            max_answers: 16_384,
+            max_answer_bytes: 64 * MIB,
+        }
+    }
+}
+
+impl Default for InboxOptions {
+    fn default() -> Self {
+        Self {
+            slice: 64,
+            max_events: 512,
+            poll_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+const MIB: usize = 1024 * 1024;
+/// No wait is longer than this; it keeps sums of times away from overflow.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An option with a value that cannot work. The operator's to correct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cluster option `{option}` {problem}")]
+pub struct InvalidOption {
+    /// The key, with its table, as it stands in the configuration.
+    pub option: &'static str,
+    /// What is wrong and what would be right.
+    pub problem: &'static str,
+}
+
+impl ClusterOptions {
+    /// Checks that every limit allows at least one and that the times fit together.
+    ///
+    /// [`Cluster::start`](super::Cluster::start) does not fail: it reads a 0 as 1 and a time over
+    /// a day as a day. Whoever reads configuration asks here first, to tell the operator.
+    pub fn validate(&self) -> Result<(), InvalidOption> {
+        let outbox = &self.outbox;
+        let inbox = &self.inbox;
+        for (option, value) in [
+            ("max_pending_requests", self.max_pending_requests),
+            ("max_reply_bytes", self.max_reply_bytes),
+            ("max_buffered_acks", self.max_buffered_acks),
+            ("max_ack_tasks", self.max_ack_tasks),
+            ("max_nodes", self.max_nodes),
+            ("max_namespaces", self.max_namespaces),
+            ("outbox.max_messages", outbox.max_messages),
+            ("outbox.max_bytes", outbox.max_bytes),
+            ("outbox.batch_max_messages", outbox.batch_max_messages),
+            ("outbox.batch_max_bytes", outbox.batch_max_bytes),
+            ("outbox.max_answers", outbox.max_answers),
+            ("outbox.max_answer_bytes", outbox.max_answer_bytes),
+            ("inbox.slice", inbox.slice),
+            ("inbox.max_events", inbox.max_events),
+        ] {
+            if value == 0 {
+                return Err(InvalidOption {
+                    option,
+                    problem: "is 0: it must be at least 1",
+                });
+            }
+        }
+        for (option, value) in [
+            ("heartbeat_interval_ms", self.heartbeat_interval),
+            ("heartbeat_timeout_ms", self.heartbeat_timeout),
+            ("request_timeout_ms", self.request_timeout),
+            ("inbox.poll_timeout_ms", inbox.poll_timeout),
+        ] {
+            if value.is_zero() {
+                return Err(InvalidOption {
+                    option,
+                    problem: "is 0: it must be at least 1 ms",
+                });
+            }
+        }
+        for (option, value) in [
+            ("heartbeat_interval_ms", self.heartbeat_interval),
+            ("heartbeat_timeout_ms", self.heartbeat_timeout),
+            ("request_timeout_ms", self.request_timeout),
+            ("close_timeout_ms", self.close_timeout),
+            ("inbox.poll_timeout_ms", inbox.poll_timeout),
+        ] {
+            if value > MAX_WAIT {
+                return Err(InvalidOption {
+                    option,
+                    problem: "is over a day (86,400,000)",
+                });
+            }
+        }
+        if self.heartbeat_timeout < self.heartbeat_interval.saturating_mul(2) {
+            return Err(InvalidOption {
+                option: "heartbeat_timeout_ms",
+                problem: "is less than twice heartbeat_interval_ms: one late heartbeat would \
+                          lose a node",
+            });
+        }
+        if u32::try_from(outbox.max_bytes).is_err() {
+            return Err(InvalidOption {
+                option: "outbox.max_bytes",
+                problem: "is over 4 GiB: it must be at most 4294967295",
+            });
+        }
+        Ok(())
+    }
+
+    /// The same with every value in its range, so that nothing below needs to look.
+    pub(super) fn normalised(mut self) -> Self {
+        for value in [
+            &mut self.max_pending_requests,
+            &mut self.max_reply_bytes,
+            &mut self.max_buffered_acks,
+            &mut self.max_ack_tasks,
+            &mut self.max_nodes,
+            &mut self.max_namespaces,
+            &mut self.outbox.max_messages,
+            &mut self.outbox.max_bytes,
+            &mut self.outbox.batch_max_messages,
+            &mut self.outbox.batch_max_bytes,
+            &mut self.outbox.max_answers,
+            &mut self.outbox.max_answer_bytes,
+            &mut self.inbox.slice,
+            &mut self.inbox.max_events,
+        ] {
+            *value = (*value).clamp(1, u32::MAX as usize);
+        }
+        for value in [
+            &mut self.heartbeat_interval,
+            &mut self.heartbeat_timeout,
+            &mut self.request_timeout,
+            &mut self.inbox.poll_timeout,
+        ] {
+            *value = (*value).clamp(Duration::from_millis(1), MAX_WAIT);
+        }
+        self.close_timeout = self.close_timeout.min(MAX_WAIT);
+        self
+    }
+}
+
+/// Keeps a caller's own time within what the clock can add.
+pub(super) fn bounded_wait(wait: Duration) -> Duration {
+    wait.min(MAX_WAIT)
+}
+
+/// Durations as whole milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<ClusterOptions, String> {
+        serde_json::from_str(json).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn nothing_written_means_the_defaults() {
+        assert_eq!(parse("{}").unwrap(), ClusterOptions::default());
+        assert_eq!(ClusterOptions::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn times_are_written_in_milliseconds() {
+        let options = parse(r#"{"heartbeat_interval_ms": 250, "outbox": {"when_full": "fail"}}"#);
+        let options = options.unwrap();
+        assert_eq!(options.heartbeat_interval, Duration::from_millis(250));
+        assert_eq!(options.outbox.when_full, OutboxFull::Fail);
+        assert_eq!(
+            options.outbox.max_messages,
+            OutboxOptions::default().max_messages
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let error = parse(r#"{"inbox": {"slices": 3}}"#).unwrap_err();
+        assert!(error.contains("slices"), "{error}");
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_named() {
+        let mut options = ClusterOptions::default();
+        options.outbox.max_messages = 0;
+        assert_eq!(
+            options.validate().unwrap_err().option,
+            "outbox.max_messages"
+        );
+        assert_eq!(options.normalised().outbox.max_messages, 1);
+
+        let options = ClusterOptions {
+            heartbeat_timeout: Duration::from_secs(6),
+            ..ClusterOptions::default()
+        };
+        assert_eq!(
+            options.validate().unwrap_err().option,
+            "heartbeat_timeout_ms"
+        );
+    }
+}

@@ -1,0 +1,379 @@
+//! The one ordered queue towards the transport: who may put a message in, and who has to wait.
+//!
+//! Three kinds of messages share the order but not the room, so that none can starve or block
+//! another:
+//!
+//! * what this server sends waits for room (or fails), first come, first served;
+//! * answers to other nodes never wait, because the inbox gives them: if the inbox of every node
+//!   waited for the outbox of every node, none would move again. Over their allowance they are
+//!   dropped and counted;
+//! * heartbeats and farewells are few: one waiting heartbeat per namespace says it all.
+//!
+//! Taking messages out and publishing them is `publish.rs`.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
+
+use super::{
+    error::SendError,
+    health::Throttle,
+    message::{Body, Message, Namespace, NodeId},
+    options::{OutboxFull, OutboxOptions},
+    stats::Counters,
+};
+
+/// Farewells and first heartbeats that may wait. Namespaces that come and go while the backend is
+/// away add two each time.
+const MAX_CONTROL: usize = 65_536;
+
+/// The queue.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    node: NodeId,
+    options: OutboxOptions,
+    /// Share in messages and in bytes; a tokio semaphore serves in the order of arrival.
+    messages: Semaphore,
+    bytes: Semaphore,
+    queue: Mutex<Queue>,
+    /// Wakes the publishing task when the queue stops being empty or is closed.
+    filled: Notify,
+    counters: Arc<Counters>,
+    answers_dropped: Throttle,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<(Message, Share)>,
+    /// These count what is on its way, too, until it is accepted.
+    bytes: usize,
+    on_the_way: usize,
+    answers: usize,
+    answer_bytes: usize,
+    control: usize,
+    heartbeats: HashSet<Namespace>,
+    closed: bool,
+}
+
+/// Which room a message takes up, and how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    kind: Kind,
+    /// As counted by the queue's limits; may be less than `size`.
+    permits: u32,
+    size: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Sent,
+    Answer,
+    Control,
+}
+
+/// Messages taken out of the queue, oldest first, until the backend has accepted them.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) messages: Vec<Message>,
+    rooms: Vec<Share>,
+    bytes: usize,
+}
+
+impl Batch {
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+}
+
+impl Outbox {
+    pub(super) fn new(node: NodeId, options: OutboxOptions, counters: Arc<Counters>) -> Self {
+        Self {
+            node,
+            messages: Semaphore::new(options.max_messages.min(Semaphore::MAX_PERMITS)),
+            bytes: Semaphore::new(options.max_bytes.min(Semaphore::MAX_PERMITS)),
+            queue: Mutex::default(),
+            filled: Notify::new(),
+            options,
+            counters,
+            answers_dropped: Throttle::default(),
+        }
+    }
+
+    /// Puts a message in; waits for room or fails, as the policy says.
+    ///
+    /// Dropping the future takes nothing in.
+    pub(super) async fn send(&self, namespace: &Namespace, body: Body) -> Result<(), SendError> {
+        self.send_with(self.options.when_full, namespace, None, body)
+            .await
+    }
+
+    /// Puts an answer in from a task of its own, which can wait whatever the policy.
+    pub(super) async fn send_answer(
+        &self,
+        namespace: &Namespace,
+        recipient: Option<NodeId>,
+        body: Body,
+    ) -> Result<(), SendError> {
+        self.send_with(OutboxFull::Wait, namespace, recipient, body)
+            .await
+    }
+
+    async fn send_with(
+        &self,
+        when_full: OutboxFull,
+        namespace: &Namespace,
+        recipient: Option<NodeId>,
+        body: Body,
+    ) -> Result<(), SendError> {
+        let message = self.message(namespace, recipient, body);
+        let size = message.size();
+        // A message larger than the whole queue takes all of it, and so waits until it is alone.
+        let permits = u32::try_from(size.min(self.options.max_bytes)).unwrap_or(u32::MAX);
+        let (one, bytes) = match self.try_take(permits) {
+            Ok(taken) => taken,
+            Err(Refused::Closed) => return Err(SendError::Closed),
+            Err(Refused::Full(option)) => {
+                self.counters.full.add(1);
+                match when_full {
+                    OutboxFull::Fail => return Err(SendError::Full { option }),
+                    OutboxFull::Wait => {
+                        let closed = |_| SendError::Closed;
+                        let one = self.messages.acquire().await.map_err(closed)?;
+                        (one, self.bytes.acquire_many(permits).await.map_err(closed)?)
+                    }
+                }
+            }
+        };
+        let mut queue = self.lock();
+        if queue.closed {
+            return Err(SendError::Closed);
+        }
+        one.forget();
+        bytes.forget();
+        self.push(
+            &mut queue,
+            message,
+            Share {
+                kind: Kind::Sent,
+                permits,
+                size,
+            },
+        );
+        Ok(())
+    }
+
+    fn try_take(
+        &self,
+        permits: u32,
+    ) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), Refused> {
+        let one = self
+            .messages
+            .try_acquire()
+            .map_err(Refused::by("outbox.max_messages"))?;
+        let room = self
+            .bytes
+            .try_acquire_many(permits)
+            .map_err(Refused::by("outbox.max_bytes"))?;
+        Ok((one, room))
+    }
+
+    /// Puts an answer in without waiting; drops it if there is no room for answers.
+    pub(super) fn answer(&self, namespace: &Namespace, recipient: Option<NodeId>, body: Body) {
+        let message = self.message(namespace, recipient, body);
+        let size = message.size();
+        let mut queue = self.lock();
+        let fits = queue.answers < self.options.max_answers
+            && (queue.answers == 0 || queue.answer_bytes + size <= self.options.max_answer_bytes);
+        if queue.closed || !fits {
+            drop(queue);
+            self.answer_dropped();
+            return;
+        }
+        queue.answers += 1;
+        queue.answer_bytes += size;
+        self.push(
+            &mut queue,
+            message,
+            Share {
+                kind: Kind::Answer,
+                permits: 0,
+                size,
+            },
+        );
+    }
+
+    fn answer_dropped(&self) {
+        self.counters.dropped_answers.add(1);
+        if let Some(more) = self.answers_dropped.pass() {
+            tracing::warn!(
+                more,
+                "cluster: an answer to another node was dropped, because the answers that wait \
+                 have reached outbox.max_answers or outbox.max_answer_bytes; its request ends at \
+                 its deadline without this node"
+            );
+        }
+    }
+
+    /// Says that this node lives in a namespace, unless that already waits to be said.
+    pub(super) fn heartbeat(&self, namespace: &Namespace) {
+        let mut queue = self.lock();
+        if queue.heartbeats.insert(namespace.clone())
+            && !self.control(&mut queue, namespace, Body::Heartbeat)
+        {
+            queue.heartbeats.remove(namespace);
+        }
+    }
+
+    /// Says that this node has come to a namespace.
+    pub(super) fn hello(&self, namespace: &Namespace) {
+        self.control(&mut self.lock(), namespace, Body::InitialHeartbeat);
+    }
+
+    /// Says that this node leaves a namespace.
+    pub(super) fn farewell(&self, namespace: &Namespace) {
+        self.control(&mut self.lock(), namespace, Body::AdapterClose);
+    }
+
+    fn control(&self, queue: &mut Queue, namespace: &Namespace, body: Body) -> bool {
+        if queue.closed || queue.control >= MAX_CONTROL {
+            self.counters.dropped_control.add(1);
+            return false;
+        }
+        let message = self.message(namespace, None, body);
+        let size = message.size();
+        queue.control += 1;
+        self.push(
+            queue,
+            message,
+            Share {
+                kind: Kind::Control,
+                permits: 0,
+                size,
+            },
+        );
+        true
+    }
+
+    fn message(&self, namespace: &Namespace, recipient: Option<NodeId>, body: Body) -> Message {
+        Message {
+            namespace: namespace.clone(),
+            sender: self.node.clone(),
+            recipient,
+            body,
+        }
+    }
+
+    fn push(&self, queue: &mut Queue, message: Message, room: Share) {
+        queue.bytes += room.size;
+        queue.waiting.push_back((message, room));
+        // Only the first one finds the publishing task asleep.
+        if queue.waiting.len() == 1 {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Fills a batch up to its limits with what is there, in order, without waiting.
+    pub(super) fn top_up(&self, batch: &mut Batch) {
+        let mut queue = self.lock();
+        while batch.len() < self.options.batch_max_messages {
+            let Some((_, room)) = queue.waiting.front() else {
+                break;
+            };
+            let bytes = batch.bytes + room.size;
+            if !batch.is_empty() && bytes > self.options.batch_max_bytes {
+                break;
+            }
+            let Some((message, room)) = queue.waiting.pop_front() else {
+                break;
+            };
+            if room.kind == Kind::Control && message.body == Body::Heartbeat {
+                queue.heartbeats.remove(&message.namespace);
+            }
+            queue.on_the_way += 1;
+            batch.bytes = bytes;
+            batch.messages.push(message);
+            batch.rooms.push(room);
+        }
+    }
+
+    /// The first `n` messages of a batch are done with: gives their room back.
+    pub(super) fn release(&self, batch: &mut Batch, n: usize) {
+        let n = n.min(batch.len());
+        let (mut sent, mut permits) = (0, 0);
+        {
+            let mut queue = self.lock();
+            queue.on_the_way -= n;
+            for room in batch.rooms.drain(..n) {
+                batch.bytes -= room.size;
+                queue.bytes -= room.size;
+                match room.kind {
+                    Kind::Sent => {
+                        sent += 1;
+                        permits += room.permits as usize;
+                    }
+                    Kind::Answer => {
+                        queue.answers -= 1;
+                        queue.answer_bytes -= room.size;
+                    }
+                    Kind::Control => queue.control -= 1,
+                }
+            }
+        }
+        batch.messages.drain(..n);
+        self.messages.add_permits(sent);
+        self.bytes.add_permits(permits);
+    }
+
+    /// Ends when there is something to take, or nothing will come any more.
+    pub(super) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// Refuses what comes from now on, and those who wait. What is in stays in.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.messages.close();
+        self.bytes.close();
+        self.filled.notify_one();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Messages (waiting and on their way), their bytes, and how many of them are answers.
+    pub(super) fn depth(&self) -> (usize, usize, usize) {
+        let queue = self.lock();
+        (
+            queue.waiting.len() + queue.on_the_way,
+            queue.bytes,
+            queue.answers,
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing in here panics half-way through a change.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Refused {
+    Full(&'static str),
+    Closed,
+}
+
+impl Refused {
+    fn by(option: &'static str) -> impl Fn(TryAcquireError) -> Self {
+        move |error| match error {
+            TryAcquireError::NoPermits => Self::Full(option),
+            TryAcquireError::Closed => Self::Closed,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What the tasks of one cluster share with each other and with the handle.
+//!
+//! Only state and the few steps that touch several parts of it; who does what when is in the
+//! tasks (`publish.rs`, `inbox.rs`, `heartbeat.rs`) and in the handle.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::{
+    health::Health,
+    message::NodeId,
+    namespaces::Namespaces,
+    nodes::{Gone, Nodes},
+    options::ClusterOptions,
+    outbox::Outbox,
+    requests::Requests,
+    stats::{Counters, Stats},
+};
+
+/// The shared state.
+pub(super) struct Shared {
+    pub(super) node: NodeId,
+    pub(super) options: ClusterOptions,
+    pub(super) namespaces: Namespaces,
+    pub(super) nodes: Nodes,
+    pub(super) requests: Arc<Requests>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) publish_health: Arc<Health>,
+    pub(super) poll_health: Health,
+    /// How many tasks collect acknowledgements.
+    pub(super) ack_tasks: Gauge,
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub(super) struct Gauge(AtomicUsize);
+
+impl Gauge {
+    pub(super) fn set(&self, n: usize) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    /// `options` must be normalised.
+    pub(super) fn new(node: NodeId, options: ClusterOptions) -> Self {
+        let counters = Arc::<Counters>::default();
+        Self {
+            namespaces: Namespaces::new(options.max_namespaces),
+            nodes: Nodes::new(options.max_nodes, counters.clone()),
+            requests: Arc::new(Requests::new(
+                options.max_pending_requests,
+                options.max_reply_bytes,
+                counters.clone(),
+            )),
+            outbox: Arc::new(Outbox::new(
+                node.clone(),
+                options.outbox.clone(),
+                counters.clone(),
+            )),
+            publish_health: Arc::new(Health::new("the way out to the backend")),
+            poll_health: Health::new("the way in from the backend"),
+            ack_tasks: Gauge::default(),
+            counters,
+            node,
+            options,
+        }
+    }
+
+    /// A node that was just taken out of the registry is taken out of every wait, too.
+    pub(super) fn node_gone(&self, gone: &Gone, why: &str) {
+        let Gone { node, namespaces } = gone;
+        tracing::info!(%node, ?namespaces, "cluster: a node left: {why}");
+        self.requests.node_gone(node, None);
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let (outbox_messages, outbox_bytes, outbox_answers) = self.outbox.depth();
+        Stats {
+            outbox_messages,
+            outbox_bytes,
+            outbox_answers,
+            pending_requests: self.requests.len(),
+            ack_tasks: self.ack_tasks.get(),
+            namespaces: self.namespaces.len(),
+            nodes: self.nodes.total(),
+            publisher_up: self.publish_health.is_up(),
+            subscriber_up: self.poll_health.is_up(),
+            last_publish_error: self.publish_health.last_error(),
+            last_poll_error: self.poll_health.last_error(),
+            ..self.counters.snapshot()
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The local side of the tests: remembers what it was told.
+
+use std::{sync::Mutex, time::Duration};
+
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use tokio::time::sleep;
+
+use crate::cluster::{Broadcast, Local, LocalAck, Namespace, Payload, Room, SocketInfo, Target};
+
+/// A namespace that remembers what it was told and answers as it was made.
+pub(in crate::cluster) struct FakeLocal {
+    namespace: Namespace,
+    texts: Mutex<Vec<String>>,
+    calls: Mutex<Vec<String>>,
+    sockets: Vec<SocketInfo>,
+    acks: Vec<LocalAck>,
+    /// These never acknowledge.
+    silent: u32,
+    packet_drops: usize,
+}
+
+impl FakeLocal {
+    pub(in crate::cluster) fn new(namespace: &str) -> Self {
+        Self {
+            namespace: Namespace::from(namespace),
+            texts: Mutex::default(),
+            calls: Mutex::default(),
+            sockets: Vec::new(),
+            acks: Vec::new(),
+            silent: 0,
+            packet_drops: 0,
+        }
+    }
+
+    /// With a socket that is in this room and acknowledges with its own id.
+    pub(in crate::cluster) fn with_socket(mut self, id: &str, room: &str) -> Self {
+        self.sockets.push(SocketInfo {
+            id: id.into(),
+            rooms: vec![Room::from(id), Room::from(room)],
+            handshake: Payload::text("{}"),
+            data: Payload::text("{}"),
+        });
+        let data = Ok(Payload::text(format!("[\"{id}\"]")));
+        self.acks.push(LocalAck {
+            socket: id.into(),
+            data,
+        });
+        self
+    }
+
+    /// With so many clients that never acknowledge.
+    pub(in crate::cluster) fn with_silent(mut self, clients: u32) -> Self {
+        self.silent = clients;
+        self
+    }
+
+    /// Whose sockets lose so many packets of each broadcast.
+    pub(in crate::cluster) fn with_packet_drops(mut self, packets: usize) -> Self {
+        self.packet_drops = packets;
+        self
+    }
+
+    /// The texts of the broadcasts that it was given.
+    pub(in crate::cluster) fn texts(&self) -> Vec<String> {
+        self.texts.lock().unwrap().clone()
+    }
+
+    pub(in crate::cluster) fn count_texts(&self) -> usize {
+        self.texts.lock().unwrap().len()
+    }
+
+    /// Everything else that it was told.
+    pub(in crate::cluster) fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    fn note(&self, call: String) {
+        self.calls.lock().unwrap().push(call);
+    }
+}
+
+impl Local for FakeLocal {
+    fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    fn broadcast(&self, broadcast: &Broadcast) -> usize {
+        self.texts
+            .lock()
+            .unwrap()
+            .push(broadcast.data.json.to_string());
+        self.packet_drops
+    }
+
+    fn broadcast_with_ack(
+        &self,
+        broadcast: &Broadcast,
+        time: Duration,
+    ) -> (u32, BoxStream<'static, LocalAck>) {
+        self.note(format!("ask {} for {time:?}", broadcast.data.json));
+        let clients = u32::try_from(self.acks.len()).unwrap() + self.silent;
+        let answers = stream::iter(self.acks.clone());
+        if self.silent == 0 {
+            return (clients, answers.boxed());
+        }
+        let at_the_end = stream::once(sleep(time)).filter_map(|()| async { None });
+        (clients, answers.chain(at_the_end).boxed())
+    }
+
+    fn join(&self, _target: &Target, rooms: &[Room]) {
+        self.note(format!("join {rooms:?}"));
+    }
+
+    fn leave(&self, _target: &Target, rooms: &[Room]) {
+        self.note(format!("leave {rooms:?}"));
+    }
+
+    fn disconnect(&self, _target: &Target, close: bool) {
+        self.note(format!("disconnect {close}"));
+    }
+
+    fn sockets(&self, _target: &Target) -> Vec<SocketInfo> {
+        self.sockets.clone()
+    }
+
+    fn rooms(&self, _target: &Target) -> Vec<Room> {
+        self.sockets
+            .iter()
+            .flat_map(|socket| {
+                let own = Room::Text(socket.id.clone());
+                let joined = socket.rooms.iter().filter(move |room| **room != own);
+                joined.cloned().collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    fn has_room(&self, room: &Room) -> bool {
+        self.sockets
+            .iter()
+            .any(|socket| socket.rooms.contains(room))
+    }
+}
