@@ -1,0 +1,193 @@
+//! One namespace of this server as the cluster sees it: what other nodes may do here.
+//!
+//! Everything in a message of another node is untrusted; what cannot be read is counted and left
+//! out. What users of this server do goes through `Adapter` itself.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures_core::stream::BoxStream;
+use futures_util::stream::{self, StreamExt as _};
+use socketioxide_core::{
+    Sid,
+    adapter::{Room as LocalRoom, SocketEmitter, errors::SocketError},
+    packet::Packet,
+};
+use tracing::{debug, warn};
+
+use super::{Adapter, acks, payload::Codec, select, select::Selection};
+use crate::cluster::{
+    local::{Local, LocalAck},
+    message::{Broadcast, Namespace, Payload, Room, SocketInfo, Target},
+};
+
+/// A handshake with the members that Node.js servers read, all empty: socketioxide gives an
+/// adapter no access to the real one.
+const EMPTY_HANDSHAKE: &str = r#"{"headers":{},"time":"","address":"","xdomain":false,"secure":false,"issued":0,"url":"","query":{},"auth":{}}"#;
+
+/// What the cluster holds of an adapter. Weak, so that a server that is dropped without being
+/// closed is freed all the same.
+pub(super) struct LocalNamespace<E: SocketEmitter> {
+    namespace: Namespace,
+    adapter: Weak<Adapter<E>>,
+}
+
+impl<E: SocketEmitter> LocalNamespace<E> {
+    pub(super) fn new(adapter: &Arc<Adapter<E>>) -> Self {
+        Self {
+            namespace: adapter.namespace.clone(),
+            adapter: Arc::downgrade(adapter),
+        }
+    }
+}
+
+impl<E: SocketEmitter> Local for LocalNamespace<E> {
+    fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    fn broadcast(&self, broadcast: &Broadcast) -> usize {
+        let Some(adapter) = self.adapter.upgrade() else {
+            return 0;
+        };
+        let Some((selection, packet)) = adapter.receive(broadcast) else {
+            return 0;
+        };
+        let errors = selection
+            .broadcast(&adapter.local, packet, broadcast.target.volatile)
+            .err();
+        let full = |error: &&SocketError| matches!(error, SocketError::InternalChannelFull);
+        errors.iter().flatten().filter(full).count()
+    }
+
+    fn broadcast_with_ack(
+        &self,
+        broadcast: &Broadcast,
+        timeout: Duration,
+    ) -> (u32, BoxStream<'static, LocalAck>) {
+        let nobody = || (0, stream::empty().boxed());
+        let Some(adapter) = self.adapter.upgrade() else {
+            return nobody();
+        };
+        let Some((selection, packet)) = adapter.receive(broadcast) else {
+            return nobody();
+        };
+        let (clients, acks) = selection.broadcast_with_ack(&adapter.local, packet, timeout);
+        (clients, acks::for_remote::<E>(acks))
+    }
+
+    fn join(&self, target: &Target, rooms: &[Room]) {
+        let Some(adapter) = self.adapter.upgrade() else {
+            return;
+        };
+        Selection::of_target(&adapter.local, target).join(&adapter.local, &text_rooms(rooms));
+    }
+
+    fn leave(&self, target: &Target, rooms: &[Room]) {
+        let Some(adapter) = self.adapter.upgrade() else {
+            return;
+        };
+        Selection::of_target(&adapter.local, target).leave(&adapter.local, &text_rooms(rooms));
+    }
+
+    fn disconnect(&self, target: &Target, close: bool) {
+        let Some(adapter) = self.adapter.upgrade() else {
+            return;
+        };
+        if close {
+            // An adapter has no way to the connection below; leaving the namespace is what is
+            // left, and a client without namespaces closes its connection itself.
+            debug!(namespace = %self.namespace, "disconnecting from the namespace only");
+        }
+        let disconnected = Selection::of_target(&adapter.local, target).disconnect(&adapter.local);
+        if let Err(errors) = disconnected {
+            warn!(
+                namespace = %self.namespace,
+                sockets = errors.len(),
+                "sockets stay connected although another server disconnects them: their buffers \
+                 are full (max_buffer_size)"
+            );
+        }
+    }
+
+    fn sockets(&self, target: &Target) -> Vec<SocketInfo> {
+        let Some(adapter) = self.adapter.upgrade() else {
+            return Vec::new();
+        };
+        Selection::of_target(&adapter.local, target)
+            .sockets(&adapter.local)
+            .into_iter()
+            .map(|socket| adapter.describe(socket.id))
+            .collect()
+    }
+
+    fn rooms(&self, target: &Target) -> Vec<Room> {
+        let Some(adapter) = self.adapter.upgrade() else {
+            return Vec::new();
+        };
+        Selection::of_target(&adapter.local, target)
+            .rooms(&adapter.local)
+            .iter()
+            .map(|room| Room::from(room.as_ref()))
+            .collect()
+    }
+
+    fn has_room(&self, room: &Room) -> bool {
+        let (Some(adapter), Room::Text(name)) = (self.adapter.upgrade(), room) else {
+            return false;
+        };
+        select::socket_named(&adapter.local, name).is_some()
+            || !select::members(&adapter.local, name).is_empty()
+    }
+}
+
+impl<E: SocketEmitter> Adapter<E> {
+    /// Who gets a broadcast of another node, and its packet as this server's parser takes it.
+    fn receive(&self, broadcast: &Broadcast) -> Option<(Selection, Packet)> {
+        let selection = Selection::of_target(&self.local, &broadcast.target);
+        // Transcoding for nobody is dearer than looking.
+        if selection == Selection::Nobody
+            || (self.codec == Codec::Msgpack && selection.is_empty(&self.local))
+        {
+            return None;
+        }
+        match self.codec.decode(&broadcast.data) {
+            Ok(data) => Some((selection, Packet::event(self.local.path().clone(), data))),
+            Err(error) => {
+                if let Some(total) = self.unreadable.add(1) {
+                    warn!(
+                        namespace = %self.namespace,
+                        total,
+                        %error,
+                        "an event of another server was not delivered: its payload is unreadable"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn describe(&self, sid: Sid) -> SocketInfo {
+        let mut rooms = self.local.socket_rooms(sid);
+        rooms.insert(sid.to_string().into());
+        SocketInfo {
+            id: sid.as_str().into(),
+            rooms: rooms.iter().map(|room| Room::from(room.as_ref())).collect(),
+            handshake: Payload::text(EMPTY_HANDSHAKE),
+            data: Payload::text("{}"),
+        }
+    }
+}
+
+/// The rooms that socketioxide's sockets can be in.
+fn text_rooms(rooms: &[Room]) -> Vec<LocalRoom> {
+    rooms
+        .iter()
+        .filter_map(|room| match room {
+            Room::Text(name) => Some(LocalRoom::Owned(name.to_string())),
+            Room::Number(_) => None,
+        })
+        .collect()
+}

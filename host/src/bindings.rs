@@ -1,0 +1,40 @@
+//! What wasmtime makes of the contract in `wit/`: types of the border, import traits, export
+//! handles. Messages on their way out are borrowed (`MessageParam`), on their way in owned
+//! (`MessageResult`).
+#![allow(
+    unsafe_code,
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all
+)]
+
+wasmtime::component::bindgen!({
+    path: ["../wit/transport", "../wit/bus"],
+    inline: "
+        package switchboard:host;
+        world plugin {
+            include switchboard:transport/transport-with-recovery@0.1.0;
+            import switchboard:bus/bus@0.1.0;
+        }
+    ",
+    world: "switchboard:host/plugin",
+    imports: {
+        "switchboard:transport/node": trappable,
+        default: async | trappable,
+    },
+    exports: { default: async },
+    ownership: Borrowing { duplicate_if_necessary: true },
+    with: {
+        "switchboard:bus/bus.sender": crate::capabilities::bus::SenderHandle,
+        "switchboard:bus/bus.subscription": crate::capabilities::bus::SubscriptionHandle,
+    },
+});
+
+/// Every interface that a plugin may import, for the messages of the loader.
+pub(crate) const INTERFACES: &[&str] = &[
+    "switchboard:transport/messages@0.1.0",
+    "switchboard:transport/lifecycle@0.1.0",
+    "switchboard:transport/node@0.1.0",
+    "switchboard:bus/bus@0.1.0",
+];

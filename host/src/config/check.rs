@@ -1,0 +1,109 @@
+//! What serde cannot see: ranges, and settings that must fit one another.
+
+use std::ops::RangeInclusive;
+
+use super::{
+    Config, ConnectionName, Grant, LimitOverrides, Limits, Which,
+    document::{Document, Problems},
+    grants::MAX_GRANTS,
+};
+use crate::suggest;
+
+/// Most connections of one kind, and most transports that have settings.
+const MAX_ENTRIES: usize = 256;
+
+/// Reports everything that is wrong. The document says where settings stand; an empty one will do.
+pub(super) fn check(config: &Config, document: &Document, problems: &mut Problems) {
+    let mut checker = Checker { document, problems };
+    checker.cluster(config);
+    checker.limits(
+        &["limits"],
+        &LimitOverrides::from(&config.limits),
+        &config.limits,
+    );
+    checker.count(
+        &["connections", "bus"],
+        config.connections.bus.len(),
+        MAX_ENTRIES,
+    );
+    checker.count(&["transports"], config.transports.len(), MAX_ENTRIES);
+    for (name, transport) in &config.transports {
+        let path = ["transports", name.as_str()];
+        let limits = config.limits.with(&transport.limits);
+        checker.limits(&[path[0], path[1], "limits"], &transport.limits, &limits);
+        let buses = config.connections.bus_names();
+        let granted = transport.grants.iter().flat_map(|grants| &grants.bus);
+        checker.grants(
+            &[path[0], path[1], "grants", "bus"],
+            granted.collect(),
+            &buses,
+        );
+    }
+}
+
+struct Checker<'a> {
+    document: &'a Document,
+    problems: &'a mut Problems,
+}
+
+impl Checker<'_> {
+    fn problem(&mut self, path: &[&str], predicate: &str) {
+        self.document.problem(path, predicate, self.problems);
+    }
+
+    fn cluster(&mut self, config: &Config) {
+        if let Err(invalid) = config.cluster.validate() {
+            let path: Vec<&str> = std::iter::once("cluster")
+                .chain(invalid.option.split('.'))
+                .collect();
+            self.problem(&path, invalid.problem);
+        }
+    }
+
+    /// `given` is what stands in this table, `all` what it comes to.
+    fn limits(&mut self, table: &[&str], given: &LimitOverrides, all: &Limits) {
+        for (key, number, range) in given.numbers() {
+            self.range(&[table, &[key]].concat(), number, range);
+        }
+        let given_pause =
+            given.restart_backoff_min.is_some() || given.restart_backoff_max.is_some();
+        if given_pause && all.restart_backoff_min > all.restart_backoff_max {
+            let predicate = format!(
+                "must be at most `restart_backoff_max_ms`, which is {}",
+                all.restart_backoff_max.as_millis()
+            );
+            self.problem(&[table, &["restart_backoff_min_ms"]].concat(), &predicate);
+        }
+    }
+
+    fn range(&mut self, path: &[&str], number: u64, range: RangeInclusive<u64>) {
+        if !range.contains(&number) {
+            let (least, most) = range.into_inner();
+            self.problem(path, &format!("must be {least} to {most}, not {number}"));
+        }
+    }
+
+    fn count(&mut self, path: &[&str], count: usize, most: usize) {
+        if count > most {
+            self.problem(path, &format!("holds {count} entries: {most} are allowed"));
+        }
+    }
+
+    fn grants(&mut self, path: &[&str], grants: Vec<&Grant>, connections: &[ConnectionName]) {
+        self.count(path, grants.len(), MAX_GRANTS);
+        for grant in grants {
+            let Which::Named(name) = &grant.connection else {
+                continue;
+            };
+            if connections.contains(name) {
+                continue;
+            }
+            let known: Vec<&str> = connections.iter().map(ConnectionName::as_str).collect();
+            let predicate = format!(
+                "names the connection `{name}`, and there is no [connections.bus.{name}]{}",
+                suggest::hint(name.as_str(), &known)
+            );
+            self.problem(path, &predicate);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Grants: which connections a plugin may use. The same form says what a plugin asks for (in its
+//! manifest) and what the operator allows (in `[transports.NAME]`); `resolve` takes the
+//! intersection.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+use super::{ConnectionName, InvalidName};
+
+/// Most grants of one kind.
+pub(super) const MAX_GRANTS: usize = 256;
+
+/// Connections by capability. What is not named is not granted.
+///
+/// ```toml
+/// grants = { bus = ["main"] }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grants {
+    /// Connections of the `bus` capability, by their names in `[connections.bus]`.
+    pub bus: Vec<Grant>,
+}
+
+/// One grant: the name of a connection, or a table that holds it as `connection` (and, for
+/// capabilities that can be narrowed, what of it may be used).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grant {
+    /// For which connection it is.
+    pub connection: Which,
+}
+
+/// Which connections a grant is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// `"*"`: each one of its kind.
+    Any,
+    /// This one.
+    Named(ConnectionName),
+}
+
+impl Grant {
+    /// A grant of everything on the connections.
+    pub fn new(connection: Which) -> Self {
+        Self { connection }
+    }
+
+    /// Is this a grant for the connection?
+    pub fn covers(&self, connection: &ConnectionName) -> bool {
+        match &self.connection {
+            Which::Any => true,
+            Which::Named(name) => name == connection,
+        }
+    }
+}
+
+impl From<ConnectionName> for Grant {
+    fn from(name: ConnectionName) -> Self {
+        Self::new(Which::Named(name))
+    }
+}
+
+impl std::str::FromStr for Which {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        match text {
+            "*" => Ok(Self::Any),
+            name => name.parse().map(Self::Named),
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Named(name) => fmt::Display::fmt(name, f),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Which {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    connection: Which,
+}
+
+impl<'de> Deserialize<'de> for Grant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Grant;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a connection, or a table with the key `connection`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Grant, E> {
+                text.parse().map(Grant::new).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Grant, A::Error> {
+                let table = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Grant::new(table.connection))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}

@@ -1,0 +1,51 @@
+//! Why a server cannot join its cluster, and whose fault that is.
+
+use crate::{
+    config::ConfigError, plugins::PluginError, runtime::RuntimeError, transport::TransportError,
+};
+
+/// Why [`Board::open`](crate::Board::open) failed. The text names the file or the key, the cause,
+/// and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The plugin's file cannot be used.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// The plugin cannot be loaded or opened.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// WebAssembly cannot run here.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The operator: a setting is wrong.
+    Configuration,
+    /// The plugin's author, or whoever chose this file.
+    Plugin,
+    /// Whoever runs the machine: folders, rights, address space.
+    Machine,
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Config(_) => Fault::Configuration,
+            Self::Plugin(error) => error.fault(),
+            Self::Transport(
+                TransportError::Configuration { .. } | TransportError::Unsupported { .. },
+            ) => Fault::Configuration,
+            Self::Transport(_) => Fault::Plugin,
+            Self::Runtime(_) => Fault::Machine,
+        }
+    }
+}

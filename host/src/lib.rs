@@ -1,0 +1,44 @@
+//! Join a [socketioxide](https://docs.rs/socketioxide) server to a Socket.IO cluster through a
+//! *transport plugin*: a WebAssembly component in a folder, chosen by one line of configuration.
+//!
+//! ```no_run
+//! use socketioxide::{SocketIo, extract::SocketRef};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let board = switchboard::Board::open(switchboard::Config::load()?).await?;
+//! let (layer, io) = SocketIo::builder()
+//!     .with_adapter::<switchboard::Adapter<_>>(board.clone())
+//!     .build_layer();
+//! io.ns("/", async |socket: SocketRef<switchboard::Adapter<_>>| {
+//!     socket.join("everyone");
+//!     socket.to("everyone").emit("joined", &socket.id).await.ok();
+//! });
+//! // … serve `layer` with axum, hyper, … then:
+//! board.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The path of a packet: [`Adapter`] gives it to local sockets and to the [`cluster`], whose
+//! outbox hands batches to a [`transport`], which is a plugin run by the [`runtime`]; the plugin
+//! does its I/O through [`capabilities`] that the [`config`] grants. `host/ARCHITECTURE.md` in the
+//! repository is the map.
+
+mod bindings;
+mod board;
+mod error;
+mod suggest;
+
+pub mod adapter;
+pub mod capabilities;
+pub mod cluster;
+pub mod config;
+pub mod plugins;
+pub mod runtime;
+pub mod transport;
+
+pub use adapter::Adapter;
+pub use board::{Board, Status};
+pub use cluster::NodeId;
+pub use config::Config;
+pub use error::{Error, Fault};

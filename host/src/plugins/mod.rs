@@ -1,0 +1,19 @@
+//! The plugin folder: which plugins there are, and reading one whole and unspoiled.
+//!
+//! A plugin is `NAME.wasm`, optionally with a manifest `NAME.toml` beside it. What lives here:
+//! discovery, defensive reading, digests, manifests. What does not: compiling and running
+//! (`runtime`), and what a plugin is granted (`config`). Everything in the folder is untrusted
+//! input.
+
+mod digest;
+mod error;
+mod folder;
+mod manifest;
+mod wasm;
+
+pub use self::{
+    digest::{Digest, InvalidDigest},
+    error::PluginError,
+    folder::{MAX_FOLDER_ENTRIES, MAX_PLUGIN_BYTES, PluginFile, PluginFolder},
+    manifest::Manifest,
+};

@@ -1,0 +1,247 @@
+//! What a plugin returned, as the cluster core's values. Texts and bytes are moved, not copied;
+//! what repeats from message to message (namespace, sender) is shared.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    bindings::{
+        exports::switchboard::transport::subscriber as guest,
+        switchboard::transport::{lifecycle, messages as wit},
+    },
+    cluster::{
+        Body, Broadcast, Event, Failure, Membership, Message, Namespace, NodeId, Offset, Payload,
+        RequestId, Room, SocketInfo, Target, TransportInfo,
+    },
+};
+
+/// Converts the events of one poll.
+pub(super) fn events(events: Vec<guest::Event>) -> Vec<Event> {
+    let mut shared = Shared::default();
+    events
+        .into_iter()
+        .map(|event| shared.event(event))
+        .collect()
+}
+
+/// The last namespace and sender, since a batch seldom has many.
+#[derive(Default)]
+struct Shared {
+    namespace: Option<Namespace>,
+    sender: Option<NodeId>,
+}
+
+impl Shared {
+    fn event(&mut self, event: guest::Event) -> Event {
+        match event {
+            guest::Event::Message(guest::Received { message, offset }) => {
+                Event::Message(self.message(message), offset.map(Offset::from))
+            }
+            guest::Event::NodeLeft(node) => Event::NodeLeft(node.into()),
+            guest::Event::Lagged(guest::Lag { missed, reason }) => Event::Lagged { missed, reason },
+        }
+    }
+
+    fn message(&mut self, message: wit::MessageResult) -> Message {
+        let wit::MessageResult {
+            namespace,
+            sender,
+            recipient,
+            body: content,
+        } = message;
+        let namespace = match &self.namespace {
+            Some(known) if known.as_str() == namespace => known.clone(),
+            _ => self.namespace.insert(namespace.into()).clone(),
+        };
+        let sender = match &self.sender {
+            Some(known) if known.as_str() == sender => known.clone(),
+            _ => self.sender.insert(sender.into()).clone(),
+        };
+        Message {
+            namespace,
+            sender,
+            recipient: recipient.map(NodeId::from),
+            body: body(content),
+        }
+    }
+}
+
+fn body(body: wit::BodyResult) -> Body {
+    use wit::BodyResult as G;
+    match body {
+        G::InitialHeartbeat => Body::InitialHeartbeat,
+        G::Heartbeat => Body::Heartbeat,
+        G::AdapterClose => Body::AdapterClose,
+        G::Broadcast(b) => Body::Broadcast(broadcast(b)),
+        G::SocketsJoin(wit::RoomChangeResult {
+            target: t,
+            rooms: r,
+        }) => Body::SocketsJoin {
+            target: target(t),
+            rooms: rooms(r),
+        },
+        G::SocketsLeave(wit::RoomChangeResult {
+            target: t,
+            rooms: r,
+        }) => Body::SocketsLeave {
+            target: target(t),
+            rooms: rooms(r),
+        },
+        G::DisconnectSockets(wit::DisconnectionResult { target: t, close }) => {
+            Body::DisconnectSockets {
+                target: target(t),
+                close,
+            }
+        }
+        G::FetchSockets(wit::QueryResult { request, target: t }) => Body::FetchSockets {
+            request: request.into(),
+            target: target(t),
+        },
+        G::FetchRooms(wit::QueryResult { request, target: t }) => Body::FetchRooms {
+            request: request.into(),
+            target: target(t),
+        },
+        G::ServerEvent(wit::ServerEventResult { data, request }) => Body::ServerEvent {
+            data: payload(data),
+            request: request.map(RequestId::from),
+        },
+        G::CustomQuery(wit::CustomQueryResult {
+            request,
+            kind,
+            data,
+        }) => Body::CustomQuery {
+            request: request.into(),
+            kind: kind.into(),
+            data: payload(data),
+        },
+        G::SocketsAnswer(wit::SocketsAnswerResult { request, sockets }) => Body::SocketsAnswer {
+            request: request.into(),
+            sockets: sockets.into_iter().map(socket).collect(),
+        },
+        G::ClientCount(wit::CountAnswerResult { request, clients }) => Body::ClientCount {
+            request: request.into(),
+            clients,
+        },
+        G::ClientAck(wit::AckAnswerResult {
+            request,
+            socket,
+            data,
+            error,
+        }) => Body::ClientAck {
+            request: request.into(),
+            socket: socket.map(Arc::from),
+            data: payload(data),
+            error: error.map(Arc::from),
+        },
+        G::ServerEventAnswer(wit::ValueAnswerResult {
+            request,
+            data,
+            error,
+        }) => Body::ServerEventAnswer {
+            request: request.into(),
+            data: data.map(payload),
+            error: error.map(Arc::from),
+        },
+        G::CustomAnswer(wit::ValueAnswerResult {
+            request,
+            data,
+            error,
+        }) => Body::CustomAnswer {
+            request: request.into(),
+            data: data.map(payload),
+            error: error.map(Arc::from),
+        },
+        G::RoomsAnswer(wit::RoomsAnswerResult { request, rooms: r }) => Body::RoomsAnswer {
+            request: request.into(),
+            rooms: rooms(r),
+        },
+    }
+}
+
+pub(super) fn broadcast(broadcast: wit::BroadcastResult) -> Broadcast {
+    let wit::BroadcastResult {
+        target: t,
+        data,
+        packet_id,
+        request,
+    } = broadcast;
+    Broadcast {
+        target: target(t),
+        data: payload(data),
+        packet_id: packet_id.map(Arc::from),
+        request: request.map(RequestId::from),
+    }
+}
+
+fn target(target: wit::TargetResult) -> Target {
+    let wit::TargetResult {
+        rooms: r,
+        except,
+        volatile,
+        other_flags,
+    } = target;
+    Target {
+        rooms: rooms(r),
+        except: rooms(except),
+        volatile,
+        flags: other_flags.map(Arc::from),
+    }
+}
+
+pub(super) fn rooms(rooms: Vec<wit::RoomResult>) -> Vec<Room> {
+    rooms.into_iter().map(room).collect()
+}
+
+pub(super) fn room(room: wit::RoomResult) -> Room {
+    match room {
+        wit::RoomResult::Text(text) => Room::Text(text.into()),
+        wit::RoomResult::Number(number) => Room::Number(number),
+    }
+}
+
+pub(super) fn payload(payload: wit::PayloadResult) -> Payload {
+    let wit::PayloadResult { json, attachments } = payload;
+    Payload {
+        json: json.into(),
+        attachments: attachments.into_iter().map(Bytes::from).collect(),
+    }
+}
+
+fn socket(socket: wit::SocketResult) -> SocketInfo {
+    let wit::SocketResult {
+        id,
+        rooms: r,
+        handshake,
+        data,
+    } = socket;
+    SocketInfo {
+        id: id.into(),
+        rooms: rooms(r),
+        handshake: payload(handshake),
+        data: payload(data),
+    }
+}
+
+pub(super) fn failure(failure: lifecycle::Failure) -> Failure {
+    match failure {
+        lifecycle::Failure::Unavailable(why) => Failure::Unavailable(why),
+        lifecycle::Failure::Rejected(why) => Failure::Rejected(why),
+    }
+}
+
+pub(super) fn info(info: lifecycle::TransportInfo) -> TransportInfo {
+    TransportInfo {
+        membership: match info.membership {
+            lifecycle::Membership::Heartbeats => Membership::Heartbeats,
+            lifecycle::Membership::Counted => Membership::Counted,
+        },
+        rooms_query: info.rooms_query,
+        custom_query: info.custom_query,
+        reports_leaving: info.reports_leaving,
+    }
+}
+
+pub(super) fn offsets(offsets: Vec<String>) -> Vec<Offset> {
+    offsets.into_iter().map(Offset::from).collect()
+}

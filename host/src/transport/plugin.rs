@@ -1,0 +1,208 @@
+//! A transport plugin: loaded code, what it may do, and how to make instances of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wasmtime::component::HasSelf;
+
+use super::{
+    keeper::RestartPolicy,
+    node::{LogLimit, NodeView, PluginState},
+};
+use crate::{
+    bindings::{
+        INTERFACES,
+        exports::switchboard::transport::{publisher, recovery, subscriber},
+        switchboard,
+    },
+    capabilities::{CapabilityState, Effects, Granted, Wake},
+    cluster::NodeId,
+    runtime::{Fault, Guest, Limits, LoadError, Program, Runtime, load},
+};
+
+/// What a plugin is made of.
+pub(crate) struct PluginSource {
+    /// For the log and for errors.
+    pub(crate) name: String,
+    /// Where it was read, for errors.
+    pub(crate) file: String,
+    /// `sha256:` and 64 hex digits.
+    pub(crate) digest: String,
+    pub(crate) wasm: Bytes,
+    /// The operator's options as the text of a JSON object.
+    pub(crate) options: String,
+    pub(crate) limits: Limits,
+    pub(crate) restarts: RestartPolicy,
+    pub(crate) granted: Granted,
+}
+
+/// Why a transport cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The file cannot be used: the plugin's fault.
+    #[error("cannot load the plugin {file}: {reason}")]
+    Load {
+        /// Which file.
+        file: String,
+        /// Why.
+        #[source]
+        reason: LoadError,
+    },
+    /// It is no transport: an export is missing.
+    #[error(
+        "cannot load the plugin {file}: it does not export `{interface}`; a transport exports \
+         switchboard:transport/publisher and switchboard:transport/subscriber at version 0.1.0"
+    )]
+    NotATransport {
+        /// Which file.
+        file: String,
+        /// What is missing.
+        interface: &'static str,
+    },
+    /// The options are wrong: the configuration's fault.
+    #[error("the transport `{plugin}` refuses its configuration: {reason}")]
+    Configuration {
+        /// Which plugin.
+        plugin: String,
+        /// What it says.
+        reason: String,
+    },
+    /// It cannot work here.
+    #[error("the transport `{plugin}` cannot work here: {reason}")]
+    Unsupported {
+        /// Which plugin.
+        plugin: String,
+        /// What it says.
+        reason: String,
+    },
+    /// It died when it was opened: the plugin's fault.
+    #[error("the transport `{plugin}` failed when it was opened: {fault}")]
+    Fault {
+        /// Which plugin.
+        plugin: String,
+        /// How.
+        #[source]
+        fault: Fault,
+    },
+}
+
+/// Which export an instance is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Publisher,
+    Subscriber,
+    Recovery,
+}
+
+impl Role {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Publisher => "publisher",
+            Self::Subscriber => "subscriber",
+            Self::Recovery => "recovery",
+        }
+    }
+}
+
+/// A loaded transport. Its instances share nothing but this and the host's connections.
+pub(crate) struct TransportPlugin {
+    pub(super) name: String,
+    pub(super) digest: String,
+    pub(super) node: NodeId,
+    pub(super) options: String,
+    pub(super) restarts: RestartPolicy,
+    pub(super) publisher: publisher::GuestIndices,
+    pub(super) subscriber: subscriber::GuestIndices,
+    pub(super) recovery: Option<recovery::GuestIndices>,
+    program: Program<PluginState>,
+    limits: Limits,
+    granted: Arc<Granted>,
+    view: Arc<NodeView>,
+    log: Arc<LogLimit>,
+}
+
+impl TransportPlugin {
+    /// Compiles and links a plugin. Takes tenths of a second without a warm cache: call it on a
+    /// blocking thread.
+    pub(crate) fn load(
+        runtime: &Runtime,
+        source: PluginSource,
+        node: NodeId,
+        view: Arc<NodeView>,
+    ) -> Result<Self, TransportError> {
+        let PluginSource {
+            name,
+            file,
+            digest,
+            wasm,
+            options,
+            limits,
+            restarts,
+            granted,
+        } = source;
+        let program = load(runtime, &wasm, INTERFACES, limits.allow_wasi, |linker| {
+            switchboard::transport::node::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+            switchboard::bus::bus::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+        })
+        .map_err(|reason| TransportError::Load {
+            file: file.clone(),
+            reason,
+        })?;
+        let missing = |interface| {
+            let file = file.clone();
+            move |_| TransportError::NotATransport { file, interface }
+        };
+        let publisher = publisher::GuestIndices::new(&program.pre)
+            .map_err(missing("switchboard:transport/publisher@0.1.0"))?;
+        let subscriber = subscriber::GuestIndices::new(&program.pre)
+            .map_err(missing("switchboard:transport/subscriber@0.1.0"))?;
+        let recovery = recovery::GuestIndices::new(&program.pre).ok();
+        let log = Arc::new(LogLimit::new(limits.log_lines_per_second));
+        Ok(Self {
+            name,
+            digest,
+            node,
+            options,
+            restarts,
+            publisher,
+            subscriber,
+            recovery,
+            program,
+            limits,
+            granted: Arc::new(granted),
+            view,
+            log,
+        })
+    }
+
+    /// Can it keep sessions?
+    pub(crate) fn has_recovery(&self) -> bool {
+        self.recovery.is_some()
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) async fn instantiate(
+        &self,
+        role: Role,
+        wake: &Arc<Wake>,
+    ) -> Result<Guest<PluginState>, Fault> {
+        let state = PluginState {
+            plugin: self.name.clone(),
+            role: role.name(),
+            view: Arc::clone(&self.view),
+            log: Arc::clone(&self.log),
+            capabilities: CapabilityState {
+                granted: Arc::clone(&self.granted),
+                wake: Arc::clone(wake),
+                effects: Effects::default(),
+            },
+        };
+        let (name, log) = (self.name.clone(), Arc::clone(&self.log));
+        let stdout = Arc::new(move |line: &str| log.info(&name, role.name(), line));
+        Guest::instantiate(&self.program.pre, self.limits, state, stdout).await
+    }
+}

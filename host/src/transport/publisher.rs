@@ -1,0 +1,218 @@
+//! The way out: a plugin's `publisher`, as the cluster core's outbox calls it.
+
+use std::sync::Arc;
+
+use bumpalo::Bump;
+use futures_util::{FutureExt, future::BoxFuture};
+
+use super::{
+    from_guest,
+    keeper::{Away, InstanceStatus, Keeper, Live},
+    node::PluginState,
+    plugin::{Role, TransportError, TransportPlugin},
+    to_guest,
+};
+use crate::{
+    bindings::{
+        exports::switchboard::transport::publisher::Guest as Exports,
+        switchboard::transport::lifecycle::{Config, OpenFailure},
+    },
+    cluster::{Failure, Message, Namespace, Offset, PublishFailure, Publisher, TransportInfo},
+    runtime::{Fault, Guest},
+};
+
+/// A plugin's way out.
+pub(crate) struct PluginPublisher {
+    keeper: Keeper<Exports>,
+    info: TransportInfo,
+    /// Lists of the batch in the air; kept for its memory.
+    arena: Bump,
+}
+
+impl PluginPublisher {
+    pub(crate) fn new(plugin: Arc<TransportPlugin>) -> Self {
+        let keeper = Keeper::new(plugin, Role::Publisher);
+        Self {
+            keeper,
+            info: TransportInfo::default(),
+            arena: Bump::new(),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Arc<InstanceStatus> {
+        self.keeper.status()
+    }
+
+    /// Opens it for the first time. A backend that is away is no error: it is opened again when
+    /// there is something to send.
+    pub(crate) async fn open(&mut self) -> Result<(), TransportError> {
+        let plugin = self.keeper.plugin.name.clone();
+        match self.live().await {
+            Ok(_) => Ok(()),
+            Err(away) => first_open(plugin, away),
+        }
+    }
+
+    async fn live(&mut self) -> Result<&mut Live<Exports>, Away> {
+        let info = &mut self.info;
+        self.keeper
+            .live(async |plugin, guest| {
+                Ok(open(plugin, guest).await?.map(|(api, opened)| {
+                    *info = opened;
+                    api
+                }))
+            })
+            .await
+    }
+
+    async fn send(&mut self, batch: &[Message]) -> Result<Vec<Offset>, PublishFailure> {
+        let live = self
+            .live()
+            .await
+            .map_err(|away| failed(unavailable(&away)))?;
+        let _ = live;
+        self.arena.reset();
+        let messages = to_guest::messages(&self.arena, batch);
+        let Some(Live { guest, api }) = self.keeper.current() else {
+            return Err(failed(Failure::Unavailable("no instance".to_owned())));
+        };
+        let timeout = guest.limits().call_timeout;
+        let published = guest
+            .call("publish", timeout, async |store, _| {
+                api.call_publish(store, messages).await
+            })
+            .await;
+        match published {
+            Ok(result) => {
+                self.keeper.returned(true);
+                match result {
+                    Ok(offsets) => Ok(from_guest::offsets(offsets)),
+                    Err(failure) => Err(PublishFailure {
+                        accepted: failure.accepted as usize,
+                        offsets: from_guest::offsets(failure.offsets),
+                        reason: from_guest::failure(failure.reason),
+                    }),
+                }
+            }
+            // What it had handed to capabilities was undone with it.
+            Err(fault) => {
+                self.keeper.died(&fault);
+                Err(failed(Failure::Faulted(fault.to_string())))
+            }
+        }
+    }
+
+    async fn count(&mut self, namespace: &Namespace) -> Result<Option<u32>, Failure> {
+        let Live { guest, api } = self.live().await.map_err(|away| unavailable(&away))?;
+        let timeout = guest.limits().call_timeout;
+        let counted = guest
+            .call("count-nodes", timeout, async |store, _| {
+                api.call_count_nodes(store, namespace.as_str()).await
+            })
+            .await;
+        match counted {
+            Ok(result) => {
+                self.keeper.returned(true);
+                result.map_err(from_guest::failure)
+            }
+            Err(fault) => {
+                self.keeper.died(&fault);
+                Err(Failure::Unavailable(fault.to_string()))
+            }
+        }
+    }
+
+    async fn end(&mut self) {
+        let Some(Live { mut guest, api }) = self.keeper.take() else {
+            return;
+        };
+        let timeout = guest.limits().call_timeout;
+        match guest
+            .call("close", timeout, async |store, _| {
+                api.call_close(store).await
+            })
+            .await
+        {
+            Ok(()) => guest.state_mut().capabilities.effects.commit(true),
+            Err(fault) => tracing::warn!("the publisher failed when it was closed: {fault}"),
+        }
+    }
+}
+
+async fn open(
+    plugin: &TransportPlugin,
+    guest: &mut Guest<PluginState>,
+) -> Result<Result<(Exports, TransportInfo), OpenFailure>, Fault> {
+    let timeout = plugin.limits().call_timeout;
+    let opened = guest
+        .call("publisher.open", timeout, async |store, instance| {
+            let api = plugin.publisher.load(&mut *store, instance)?;
+            let config = Config {
+                node: plugin.node.as_str(),
+                options: &plugin.options,
+            };
+            let opened = api.call_open(store, config).await?;
+            Ok(opened.map(|info| (api, from_guest::info(info))))
+        })
+        .await?;
+    guest
+        .state_mut()
+        .capabilities
+        .effects
+        .commit(opened.is_ok());
+    Ok(opened)
+}
+
+/// What the first opening of an instance means for the server that starts.
+pub(super) fn first_open(plugin: String, away: Away) -> Result<(), TransportError> {
+    match away {
+        Away::Backend(why) => {
+            tracing::warn!(
+                plugin,
+                "the backend cannot be reached: {why}; serving local clients, trying on"
+            );
+            Ok(())
+        }
+        Away::Configuration(reason) => Err(TransportError::Configuration { plugin, reason }),
+        Away::Unsupported(reason) | Away::Failed(reason) => {
+            Err(TransportError::Unsupported { plugin, reason })
+        }
+        Away::Fault(fault) => Err(TransportError::Fault { plugin, fault }),
+    }
+}
+
+pub(super) fn unavailable(away: &Away) -> Failure {
+    Failure::Unavailable(away.to_string())
+}
+
+fn failed(reason: Failure) -> PublishFailure {
+    PublishFailure {
+        accepted: 0,
+        offsets: Vec::new(),
+        reason,
+    }
+}
+
+impl Publisher for PluginPublisher {
+    fn publish<'a>(
+        &'a mut self,
+        batch: &'a [Message],
+    ) -> BoxFuture<'a, Result<Vec<Offset>, PublishFailure>> {
+        self.send(batch).boxed()
+    }
+
+    fn count_nodes<'a>(
+        &'a mut self,
+        namespace: &'a Namespace,
+    ) -> BoxFuture<'a, Result<Option<u32>, Failure>> {
+        self.count(namespace).boxed()
+    }
+
+    fn info(&self) -> TransportInfo {
+        self.info
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, ()> {
+        self.end().boxed()
+    }
+}

@@ -1,0 +1,349 @@
+//! The way in: a plugin's `subscriber`, as the cluster core's inbox polls it.
+//!
+//! The instance lives in a task of its own. A poll whose future is dropped goes on there, and its
+//! events wait for the next poll; a namespace that is entered wakes the instance out of its wait.
+//! Two slots, one for a command and one for polled events, are all that is ever queued.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use super::{
+    from_guest,
+    keeper::{Away, InstanceStatus, Keeper, Live},
+    node::PluginState,
+    plugin::{Role, TransportError, TransportPlugin},
+    publisher::{first_open, unavailable},
+};
+use crate::{
+    bindings::{
+        exports::switchboard::transport::subscriber::Guest as Exports,
+        switchboard::transport::lifecycle::{Config, OpenFailure},
+    },
+    capabilities::Wake,
+    cluster::{Event, Failure, Namespace, Offset, Subscriber},
+    runtime::{Fault, Guest},
+};
+
+/// Commands that wait for the instance. The inbox sends one at a time.
+const MAX_COMMANDS: usize = 4;
+
+/// How long a poll may take beyond what it was asked to wait, before it counts as stuck.
+const POLL_GRACE: Duration = Duration::from_secs(10);
+
+/// What the task is asked to do.
+enum Command {
+    Poll {
+        timeout: Duration,
+        max_events: u32,
+        reply: oneshot::Sender<Polled>,
+    },
+    Enter {
+        namespace: Namespace,
+        reply: oneshot::Sender<Result<(), Failure>>,
+    },
+    Leave {
+        namespace: Namespace,
+        reply: oneshot::Sender<()>,
+    },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
+}
+
+type Polled = Result<Vec<Event>, Failure>;
+
+/// A plugin's way in.
+pub(crate) struct PluginSubscriber {
+    commands: mpsc::Sender<Command>,
+    /// The poll that is still running in the task, if its future was dropped.
+    polling: Option<oneshot::Receiver<Polled>>,
+    wake: Arc<Wake>,
+    status: Arc<InstanceStatus>,
+    task: JoinHandle<()>,
+}
+
+impl PluginSubscriber {
+    /// Starts the task and opens the instance for the first time. A backend that is away is no
+    /// error: the polls say so until it is back.
+    pub(crate) async fn open(plugin: Arc<TransportPlugin>) -> Result<Self, TransportError> {
+        let name = plugin.name.clone();
+        let mut worker = Worker {
+            keeper: Keeper::new(plugin, Role::Subscriber),
+            namespaces: BTreeSet::new(),
+            resume_from: None,
+        };
+        if let Err(away) = worker.live().await {
+            first_open(name, away)?;
+        }
+        let (commands, queue) = mpsc::channel(MAX_COMMANDS);
+        let wake = Arc::clone(&worker.keeper.wake);
+        let status = worker.keeper.status();
+        let task = tokio::spawn(worker.run(queue));
+        Ok(Self {
+            commands,
+            polling: None,
+            wake,
+            status,
+            task,
+        })
+    }
+
+    pub(crate) fn status(&self) -> Arc<InstanceStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// Hands a command to the task, out of whatever wait its plugin is in.
+    async fn ask<R>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<R>) -> Command,
+    ) -> Result<R, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.wake.wake();
+        let asked = self.commands.send(command(reply)).await;
+        let answer = if asked.is_ok() {
+            answer.await.ok()
+        } else {
+            None
+        };
+        answer.ok_or_else(ended)
+    }
+}
+
+fn ended() -> Failure {
+    Failure::Unavailable("the subscriber's task has ended".to_owned())
+}
+
+impl Drop for PluginSubscriber {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Subscriber for PluginSubscriber {
+    fn enter(&mut self, namespace: Namespace) -> BoxFuture<'_, Result<(), Failure>> {
+        async move {
+            self.ask(|reply| Command::Enter { namespace, reply })
+                .await?
+        }
+        .boxed()
+    }
+
+    fn leave<'a>(&'a mut self, namespace: &'a Namespace) -> BoxFuture<'a, ()> {
+        let namespace = namespace.clone();
+        async move {
+            // Only fails when the task has ended, and then nothing is subscribed.
+            let _ = self.ask(|reply| Command::Leave { namespace, reply }).await;
+        }
+        .boxed()
+    }
+
+    fn poll(&mut self, timeout: Duration, max_events: usize) -> BoxFuture<'_, Polled> {
+        async move {
+            let answer = match &mut self.polling {
+                Some(answer) => answer,
+                none => {
+                    let (reply, answer) = oneshot::channel();
+                    let max_events = u32::try_from(max_events).unwrap_or(u32::MAX);
+                    let command = Command::Poll {
+                        timeout,
+                        max_events,
+                        reply,
+                    };
+                    self.commands.send(command).await.map_err(|_| ended())?;
+                    none.insert(answer)
+                }
+            };
+            let polled = answer.await;
+            self.polling = None;
+            polled.map_err(|_| ended())?
+        }
+        .boxed()
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, ()> {
+        async move {
+            if self.ask(|reply| Command::Close { reply }).await.is_ok() {
+                // It returns right after its answer.
+                let _ = (&mut self.task).await;
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The task's state.
+struct Worker {
+    keeper: Keeper<Exports>,
+    /// Told to every fresh instance.
+    namespaces: BTreeSet<String>,
+    /// Offset of the last event that the host has taken.
+    resume_from: Option<Offset>,
+}
+
+impl Worker {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Poll {
+                    timeout,
+                    max_events,
+                    reply,
+                } => {
+                    // Nobody listens any more only when the subscriber was dropped.
+                    let _ = reply.send(self.poll(timeout, max_events).await);
+                }
+                Command::Enter { namespace, reply } => {
+                    self.keeper.wake.clear();
+                    let _ = reply.send(self.enter(&namespace).await);
+                }
+                Command::Leave { namespace, reply } => {
+                    self.keeper.wake.clear();
+                    self.leave(&namespace).await;
+                    let _ = reply.send(());
+                }
+                Command::Close { reply } => {
+                    self.keeper.wake.clear();
+                    self.close().await;
+                    let _ = reply.send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn live(&mut self) -> Result<&mut Live<Exports>, Away> {
+        let (namespaces, resume_from) = (&self.namespaces, &self.resume_from);
+        self.keeper
+            .live(async |plugin, guest| open(plugin, guest, namespaces, resume_from).await)
+            .await
+    }
+
+    async fn poll(&mut self, timeout: Duration, max_events: u32) -> Polled {
+        let Live { guest, api } = self.live().await.map_err(|away| unavailable(&away))?;
+        let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        let deadline = timeout.saturating_add(POLL_GRACE);
+        let polled = guest
+            .call("poll", deadline, async |store, _| {
+                api.call_poll(store, timeout_ms, max_events).await
+            })
+            .await;
+        match polled {
+            Ok(Ok(events)) => {
+                self.keeper.returned(true);
+                let events = from_guest::events(events);
+                let last = events.iter().rev().find_map(|event| match event {
+                    Event::Message(_, offset) => offset.clone(),
+                    _ => None,
+                });
+                if last.is_some() {
+                    self.resume_from = last;
+                }
+                Ok(events)
+            }
+            Ok(Err(failure)) => {
+                self.keeper.returned(false);
+                Err(from_guest::failure(failure))
+            }
+            Err(fault) => {
+                self.keeper.died(&fault);
+                Err(Failure::Faulted(fault.to_string()))
+            }
+        }
+    }
+
+    async fn enter(&mut self, namespace: &Namespace) -> Result<(), Failure> {
+        self.namespaces.insert(namespace.to_string());
+        // A fresh instance enters all of them, this one included.
+        let Live { guest, api } = self.live().await.map_err(|away| unavailable(&away))?;
+        let timeout = guest.limits().call_timeout;
+        let entered = guest
+            .call("enter", timeout, async |store, _| {
+                api.call_enter(store, namespace.as_str()).await
+            })
+            .await;
+        match entered {
+            Ok(result) => {
+                self.keeper.returned(false);
+                result.map_err(from_guest::failure)
+            }
+            Err(fault) => {
+                self.keeper.died(&fault);
+                Err(Failure::Faulted(fault.to_string()))
+            }
+        }
+    }
+
+    async fn leave(&mut self, namespace: &Namespace) {
+        self.namespaces.remove(namespace.as_str());
+        let Some(Live { guest, api }) = self.keeper.current() else {
+            return;
+        };
+        if !guest.is_alive() {
+            return;
+        }
+        let timeout = guest.limits().call_timeout;
+        let left = guest
+            .call("leave", timeout, async |store, _| {
+                api.call_leave(store, namespace.as_str()).await
+            })
+            .await;
+        match left {
+            Ok(()) => self.keeper.returned(false),
+            Err(fault) => self.keeper.died(&fault),
+        }
+    }
+
+    async fn close(&mut self) {
+        let Some(Live { mut guest, api }) = self.keeper.take() else {
+            return;
+        };
+        let timeout = guest.limits().call_timeout;
+        match guest
+            .call("close", timeout, async |store, _| {
+                api.call_close(store).await
+            })
+            .await
+        {
+            Ok(()) => guest.state_mut().capabilities.effects.commit(false),
+            Err(fault) => tracing::warn!("the subscriber failed when it was closed: {fault}"),
+        }
+    }
+}
+
+/// Opens an instance and enters every namespace.
+async fn open(
+    plugin: &TransportPlugin,
+    guest: &mut Guest<PluginState>,
+    namespaces: &BTreeSet<String>,
+    resume_from: &Option<Offset>,
+) -> Result<Result<Exports, OpenFailure>, Fault> {
+    let timeout = plugin.limits().call_timeout;
+    let opened = guest
+        .call("subscriber.open", timeout, async |store, instance| {
+            let api = plugin.subscriber.load(&mut *store, instance)?;
+            let config = Config {
+                node: plugin.node.as_str(),
+                options: &plugin.options,
+            };
+            let resume_from = resume_from.as_ref().map(Offset::as_str);
+            let opened = api.call_open(&mut *store, config, resume_from).await?;
+            if let Err(failure) = opened {
+                return Ok(Err(failure));
+            }
+            for namespace in namespaces {
+                if let Err(failure) = api.call_enter(&mut *store, namespace).await? {
+                    let why = from_guest::failure(failure).to_string();
+                    return Ok(Err(OpenFailure::Unavailable(why)));
+                }
+            }
+            Ok(Ok(api))
+        })
+        .await?;
+    guest.state_mut().capabilities.effects.commit(false);
+    Ok(opened)
+}

@@ -1,0 +1,166 @@
+//! The cluster core's values, as a plugin takes them: borrowed throughout. Lists inside messages
+//! need room of their own; an arena holds those of one batch.
+
+use bumpalo::Bump;
+
+use crate::{
+    bindings::switchboard::transport::messages as wit,
+    cluster::{Body, Broadcast, Message, Payload, Room, SocketInfo, Target},
+};
+
+/// Converts a batch. What is allocated lives in `arena`.
+pub(super) fn messages<'a>(arena: &'a Bump, batch: &'a [Message]) -> &'a [wit::MessageParam<'a>] {
+    list(arena, batch, message)
+}
+
+fn message<'a>(arena: &'a Bump, message: &'a Message) -> wit::MessageParam<'a> {
+    wit::MessageParam {
+        namespace: message.namespace.as_str(),
+        sender: message.sender.as_str(),
+        recipient: message.recipient.as_ref().map(|node| node.as_str()),
+        body: body(arena, &message.body),
+    }
+}
+
+fn body<'a>(arena: &'a Bump, body: &'a Body) -> wit::BodyParam<'a> {
+    use wit::BodyParam as G;
+    match body {
+        Body::InitialHeartbeat => G::InitialHeartbeat,
+        Body::Heartbeat => G::Heartbeat,
+        Body::AdapterClose => G::AdapterClose,
+        Body::Broadcast(b) => G::Broadcast(broadcast(arena, b)),
+        Body::SocketsJoin { target, rooms } => G::SocketsJoin(room_change(arena, target, rooms)),
+        Body::SocketsLeave { target, rooms } => G::SocketsLeave(room_change(arena, target, rooms)),
+        Body::DisconnectSockets { target: t, close } => {
+            G::DisconnectSockets(wit::DisconnectionParam {
+                target: target(arena, t),
+                close: *close,
+            })
+        }
+        Body::FetchSockets { request, target: t } => G::FetchSockets(wit::QueryParam {
+            request: request.as_str(),
+            target: target(arena, t),
+        }),
+        Body::FetchRooms { request, target: t } => G::FetchRooms(wit::QueryParam {
+            request: request.as_str(),
+            target: target(arena, t),
+        }),
+        Body::ServerEvent { data, request } => G::ServerEvent(wit::ServerEventParam {
+            data: payload(arena, data),
+            request: request.as_ref().map(|id| id.as_str()),
+        }),
+        Body::CustomQuery {
+            request,
+            kind,
+            data,
+        } => G::CustomQuery(wit::CustomQueryParam {
+            request: request.as_str(),
+            kind,
+            data: payload(arena, data),
+        }),
+        Body::SocketsAnswer { request, sockets } => G::SocketsAnswer(wit::SocketsAnswerParam {
+            request: request.as_str(),
+            sockets: list(arena, sockets, socket),
+        }),
+        Body::ClientCount { request, clients } => G::ClientCount(wit::CountAnswerParam {
+            request: request.as_str(),
+            clients: *clients,
+        }),
+        Body::ClientAck {
+            request,
+            socket,
+            data,
+            error,
+        } => G::ClientAck(wit::AckAnswerParam {
+            request: request.as_str(),
+            socket: socket.as_deref(),
+            data: payload(arena, data),
+            error: error.as_deref(),
+        }),
+        Body::ServerEventAnswer {
+            request,
+            data,
+            error,
+        } => G::ServerEventAnswer(wit::ValueAnswerParam {
+            request: request.as_str(),
+            data: data.as_ref().map(|data| payload(arena, data)),
+            error: error.as_deref(),
+        }),
+        Body::CustomAnswer {
+            request,
+            data,
+            error,
+        } => G::CustomAnswer(wit::ValueAnswerParam {
+            request: request.as_str(),
+            data: data.as_ref().map(|data| payload(arena, data)),
+            error: error.as_deref(),
+        }),
+        Body::RoomsAnswer { request, rooms: r } => G::RoomsAnswer(wit::RoomsAnswerParam {
+            request: request.as_str(),
+            rooms: rooms(arena, r),
+        }),
+    }
+}
+
+fn broadcast<'a>(arena: &'a Bump, broadcast: &'a Broadcast) -> wit::BroadcastParam<'a> {
+    wit::BroadcastParam {
+        target: target(arena, &broadcast.target),
+        data: payload(arena, &broadcast.data),
+        packet_id: broadcast.packet_id.as_deref(),
+        request: broadcast.request.as_ref().map(|id| id.as_str()),
+    }
+}
+
+fn room_change<'a>(
+    arena: &'a Bump,
+    of: &'a Target,
+    change: &'a [Room],
+) -> wit::RoomChangeParam<'a> {
+    wit::RoomChangeParam {
+        target: target(arena, of),
+        rooms: rooms(arena, change),
+    }
+}
+
+fn target<'a>(arena: &'a Bump, target: &'a Target) -> wit::TargetParam<'a> {
+    wit::TargetParam {
+        rooms: rooms(arena, &target.rooms),
+        except: rooms(arena, &target.except),
+        volatile: target.volatile,
+        other_flags: target.flags.as_deref(),
+    }
+}
+
+pub(super) fn rooms<'a>(arena: &'a Bump, rooms: &'a [Room]) -> &'a [wit::RoomParam<'a>] {
+    list(arena, rooms, |_, room| match room {
+        Room::Text(text) => wit::RoomParam::Text(text),
+        Room::Number(number) => wit::RoomParam::Number(*number),
+    })
+}
+
+pub(super) fn payload<'a>(arena: &'a Bump, payload: &'a Payload) -> wit::PayloadParam<'a> {
+    wit::PayloadParam {
+        json: payload.json.as_str(),
+        attachments: list(arena, &payload.attachments, |_, bytes| bytes.as_ref()),
+    }
+}
+
+fn socket<'a>(arena: &'a Bump, socket: &'a SocketInfo) -> wit::SocketParam<'a> {
+    wit::SocketParam {
+        id: &socket.id,
+        rooms: rooms(arena, &socket.rooms),
+        handshake: payload(arena, &socket.handshake),
+        data: payload(arena, &socket.data),
+    }
+}
+
+fn list<'a, T, U>(
+    arena: &'a Bump,
+    items: &'a [T],
+    convert: impl Fn(&'a Bump, &'a T) -> U,
+) -> &'a [U] {
+    if items.is_empty() {
+        return &[];
+    }
+    arena.alloc_slice_fill_iter(items.iter().map(|item| convert(arena, item)))
+}
