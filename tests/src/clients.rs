@@ -1,0 +1,312 @@
+//! Real Socket.IO clients: one Node.js process (`tests/node/clients.mjs`) that runs any number of
+//! `socket.io-client` sockets, and a handle for each of them.
+//!
+//! A client keeps every event that it gets, so a test first lets things happen and then looks. To
+//! prove that something did *not* arrive, send something else after it and wait for that.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::{DEADLINE, Error, Parser, Process};
+
+/// What the process prints when it takes commands.
+const READY: &str = "READY";
+
+/// A Node.js process with clients in it.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    process: Arc<Process>,
+    next: Arc<AtomicU64>,
+}
+
+/// The transport below Socket.IO.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// A WebSocket from the start.
+    #[default]
+    Websocket,
+    /// HTTP long polling to the end.
+    Polling,
+}
+
+/// How a client connects.
+#[derive(Clone, Debug, Serialize)]
+pub struct Connect {
+    /// To which namespace.
+    pub nsp: String,
+    /// Over what.
+    #[serde(rename = "transport")]
+    pub way: Way,
+    /// How packets are encoded; the server must agree.
+    pub parser: Parser,
+    /// Connects again when the connection breaks.
+    pub reconnect: bool,
+    /// Rooms to be in before [`Clients::connect`] returns.
+    pub rooms: Vec<String>,
+}
+
+impl Default for Connect {
+    fn default() -> Self {
+        Self {
+            nsp: "/".into(),
+            way: Way::Websocket,
+            parser: Parser::Common,
+            reconnect: false,
+            rooms: Vec::new(),
+        }
+    }
+}
+
+impl Connect {
+    /// To another namespace.
+    pub fn nsp(mut self, nsp: impl Into<String>) -> Self {
+        self.nsp = nsp.into();
+        self
+    }
+
+    /// Over this transport.
+    pub fn way(mut self, way: Way) -> Self {
+        self.way = way;
+        self
+    }
+
+    /// With this parser.
+    pub fn parser(mut self, parser: Parser) -> Self {
+        self.parser = parser;
+        self
+    }
+
+    /// Joins a room on connecting.
+    pub fn room(mut self, room: impl Into<String>) -> Self {
+        self.rooms.push(room.into());
+        self
+    }
+
+    /// Connects again when the connection breaks.
+    pub fn reconnect(mut self) -> Self {
+        self.reconnect = true;
+        self
+    }
+}
+
+/// How a client answers an event that asks for an acknowledgement. Without one of these it never
+/// does.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// With these arguments, a JSON array.
+    With(Value),
+    /// With the arguments of the event.
+    Echo,
+}
+
+/// What a client has got of one flood.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Tally {
+    /// Events of this flood.
+    pub received: u64,
+    /// The number that should come next.
+    pub next: u64,
+    /// Numbers that were skipped when a higher one came.
+    pub skipped: u64,
+    /// Events whose number had been passed already: repeated, or out of order.
+    pub late: u64,
+    /// Events with a payload that is not the one of their number.
+    pub corrupt: u64,
+    /// The first thing that was wrong.
+    pub first_fault: Option<String>,
+}
+
+impl Tally {
+    /// What a client has that got `count` events, complete, in order and intact.
+    pub fn perfect(count: u64) -> Self {
+        Self {
+            received: count,
+            next: count,
+            skipped: 0,
+            late: 0,
+            corrupt: 0,
+            first_fault: None,
+        }
+    }
+}
+
+impl Clients {
+    /// Starts a process without clients.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] if its npm packages are not installed.
+    pub async fn start() -> Result<Self, Error> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("node");
+        if !folder.join("node_modules/socket.io-client").is_dir() {
+            return Err(Error::Setup {
+                what: format!("the npm packages in {} are not installed", folder.display()),
+                fix: format!("type: npm ci --prefix {}", folder.display()),
+            });
+        }
+        let mut command = Command::new("node");
+        command.arg(folder.join("clients.mjs"));
+        let (process, _) = Process::start("the clients", command, READY).await?;
+        Ok(Self {
+            process: Arc::new(process),
+            next: Arc::default(),
+        })
+    }
+
+    /// Connects a client and waits until the server's handlers are in place.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it cannot connect within [`DEADLINE`].
+    pub async fn connect(&self, url: &str, how: Connect) -> Result<Client, Error> {
+        #[derive(Deserialize)]
+        struct Connected {
+            id: String,
+        }
+
+        let mut client = Client {
+            process: Arc::clone(&self.process),
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            id: String::new(),
+        };
+        let connected: Connected = client
+            .ask(
+                "connect",
+                json!({ "url": url, "how": how, "deadline_ms": deadline_ms() }),
+            )
+            .await?;
+        client.id = connected.id;
+        Ok(client)
+    }
+
+    /// The process that runs them.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}
+
+/// One client. Stays connected when the handle is dropped.
+#[derive(Clone, Debug)]
+pub struct Client {
+    process: Arc<Process>,
+    number: u64,
+    id: String,
+}
+
+impl Client {
+    /// Its socket id on the server, from the first time it connected.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The arguments of every event of this name so far, oldest first: a JSON array for each.
+    ///
+    /// # Errors
+    /// See [`Process::call`], here and in all methods that follow.
+    pub async fn received(&self, event: &str) -> Result<Vec<Value>, Error> {
+        self.ask("received", json!({ "event": event })).await
+    }
+
+    /// Waits until there are at least `count` events of this name and returns what there is.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with what has arrived when there are fewer after [`DEADLINE`].
+    pub async fn wait_for(&self, event: &str, count: usize) -> Result<Vec<Value>, Error> {
+        let args = json!({ "event": event, "count": count, "deadline_ms": deadline_ms() });
+        self.ask("wait_for", args).await
+    }
+
+    /// From now on answers events of this name that ask for it.
+    ///
+    /// # Errors
+    /// See [`Process::call`].
+    pub async fn answer(&self, event: &str, answer: Answer) -> Result<(), Error> {
+        self.ask("answer", json!({ "event": event, "answer": answer }))
+            .await
+    }
+
+    /// Sends an event; `args` is a JSON array.
+    ///
+    /// # Errors
+    /// See [`Process::call`].
+    pub async fn emit(&self, event: &str, args: Value) -> Result<(), Error> {
+        self.ask("emit", json!({ "event": event, "args": args }))
+            .await
+    }
+
+    /// Sends an event and returns the arguments of the server's acknowledgement.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when there is none after [`DEADLINE`].
+    pub async fn emit_with_ack(&self, event: &str, args: Value) -> Result<Value, Error> {
+        let args = json!({ "event": event, "args": args, "deadline_ms": deadline_ms() });
+        self.ask("emit_with_ack", args).await
+    }
+
+    /// What it has got of a flood so far.
+    ///
+    /// # Errors
+    /// See [`Process::call`].
+    pub async fn tally(&self, stream: &str) -> Result<Tally, Error> {
+        self.ask("tally", json!({ "stream": stream })).await
+    }
+
+    /// Waits until at least `count` events of a flood have arrived, or something is wrong with one:
+    /// compare the result with [`Tally::perfect`].
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the tally when nothing arrives for [`DEADLINE`] and there are fewer.
+    pub async fn wait_for_flood(&self, stream: &str, count: u64) -> Result<Tally, Error> {
+        let args = json!({ "stream": stream, "count": count, "quiet_ms": deadline_ms() });
+        self.ask("wait_for_flood", args).await
+    }
+
+    /// Waits until it has lost its connection and returns the reason, as `socket.io-client` names
+    /// it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it is still connected after [`DEADLINE`].
+    pub async fn wait_until_disconnected(&self) -> Result<String, Error> {
+        self.ask(
+            "wait_until_disconnected",
+            json!({ "deadline_ms": deadline_ms() }),
+        )
+        .await
+    }
+
+    /// Is it connected?
+    ///
+    /// # Errors
+    /// See [`Process::call`].
+    pub async fn is_connected(&self) -> Result<bool, Error> {
+        self.ask("is_connected", json!({})).await
+    }
+
+    /// Closes its connection.
+    ///
+    /// # Errors
+    /// See [`Process::call`].
+    pub async fn disconnect(&self) -> Result<(), Error> {
+        self.ask("disconnect", json!({})).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, op: &str, mut args: Value) -> Result<T, Error> {
+        args["op"] = json!(op);
+        args["client"] = json!(self.number);
+        self.process.call(&args).await
+    }
+}
+
+fn deadline_ms() -> u128 {
+    Duration::as_millis(&DEADLINE)
+}

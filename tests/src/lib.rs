@@ -1,0 +1,41 @@
+//! Helpers for tests that need more than one process: real servers, real Socket.IO clients.
+//!
+//! The tests themselves are in `tests/tests`; what one of their servers does is in the binary
+//! `test-server` (`src/bin/test-server`). Nothing here knows how Switchboard works inside: a server
+//! is started, asked and stopped from outside, so that a Node.js server could stand in its place.
+//!
+//! ```no_run
+//! # async fn story() -> Result<(), switchboard_tests::Error> {
+//! use serde_json::json;
+//! use switchboard_tests::{Clients, Cluster, Connect, Select};
+//!
+//! let cluster = Cluster::builder().nodes(2).start().await?;
+//! let clients = Clients::start().await?;
+//! let ada = clients.connect(cluster.node(1).url(), Connect::default()).await?;
+//!
+//! cluster.node(0).broadcast(&Select::all(), "hello", json!(["world"])).await?;
+//! assert_eq!(ada.wait_for("hello", 1).await?, [json!(["world"])]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod clients;
+mod cluster;
+mod error;
+mod lines;
+mod log;
+mod process;
+pub mod protocol;
+mod server;
+pub mod value;
+mod wait;
+
+pub use clients::{Answer, Client, Clients, Connect, Tally, Way};
+pub use cluster::{Cluster, ClusterBuilder};
+pub use error::Error;
+pub use log::Log;
+pub use process::Process;
+pub use protocol::{Ack, Binary, Flood, FloodReport, Parser, Remote, RemoteAction, Select, Socket};
+pub use server::{Launch, Server};
+pub use value::bytes;
+pub use wait::{DEADLINE, until};

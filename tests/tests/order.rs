@@ -1,0 +1,125 @@
+//! What one server sends, every client of another server gets complete and in that order, at full
+//! speed: many small events, sizes from nothing to a megabyte, text and binary, across rooms.
+
+use serde_json::json;
+use switchboard_tests::{
+    Client, Clients, Cluster, Connect, Error, Flood, FloodReport, Select, Server, Tally,
+};
+
+/// The only room that a flood goes to, so that servers without a client in it do no more than they
+/// must.
+const ROOM: &str = "flooded";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_small_events_arrive_complete_and_in_order() -> Result<(), Error> {
+    const COUNT: u64 = 100_000;
+    let cluster = Cluster::builder().nodes(2).start().await?;
+    let clients = Clients::start().await?;
+    let client = connect(&clients, cluster.node(1)).await?;
+
+    let flood = Flood::new(Select::all().to(ROOM), "small", COUNT, 64);
+    let report = cluster.node(0).flood(flood).await?;
+    assert_accepted(&report, COUNT);
+    assert_perfect(&client, "small", COUNT).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_all_sizes_stay_in_order() -> Result<(), Error> {
+    const COUNT: u64 = 420;
+    const SIZES: [usize; 7] = [0, 1_000_000, 1, 16_384, 64, 100_000, 1_024];
+    let cluster = Cluster::builder().nodes(2).start().await?;
+    let clients = Clients::start().await?;
+    let client = connect(&clients, cluster.node(1)).await?;
+
+    let flood = Flood::new(Select::all().to(ROOM), "mixed", COUNT, 0).mixed(&SIZES);
+    let report = cluster.node(0).flood(flood).await?;
+    assert_accepted(&report, COUNT);
+    assert_perfect(&client, "mixed", COUNT).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_for_different_rooms_stay_in_order() -> Result<(), Error> {
+    const COUNT: u64 = 20_000;
+    let cluster = Cluster::builder().nodes(2).start().await?;
+    let clients = Clients::start().await?;
+    let how = Connect::default().room("red").room("green").room("blue");
+    let client = clients.connect(cluster.node(1).url(), how).await?;
+
+    let mut flood = Flood::new(Select::all(), "rooms", COUNT, 64).mixed(&[64, 2_000, 0]);
+    flood.rooms_in_turn = ["red", "green", "blue"].map(str::to_owned).to_vec();
+    let report = cluster.node(0).flood(flood).await?;
+    assert_accepted(&report, COUNT);
+    assert_perfect(&client, "rooms", COUNT).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_all_send_at_once_keep_their_own_order() -> Result<(), Error> {
+    const COUNT: u64 = 20_000;
+    let cluster = Cluster::builder().nodes(3).start().await?;
+    let clients = Clients::start().await?;
+    let mut receivers = Vec::new();
+    for node in cluster.nodes() {
+        receivers.push(connect(&clients, node).await?);
+    }
+
+    let floods = cluster.nodes().iter().map(|node| {
+        let flood = Flood::new(Select::all().to(ROOM), node.name(), COUNT, 0);
+        node.flood(flood.mixed(&[64, 500]))
+    });
+    for report in futures_util::future::try_join_all(floods).await? {
+        assert_accepted(&report, COUNT);
+    }
+    for receiver in &receivers {
+        for node in cluster.nodes() {
+            assert_perfect(receiver, node.name(), COUNT).await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_takes_effect_between_the_events_around_it() -> Result<(), Error> {
+    const ROUNDS: usize = 200;
+    let cluster = Cluster::builder().nodes(2).start().await?;
+    let clients = Clients::start().await?;
+    let client = clients
+        .connect(cluster.node(1).url(), Connect::default())
+        .await?;
+    let node = cluster.node(0);
+    let (socket, room) = (Select::all().to(client.id()), Select::all().to("door"));
+
+    for round in 0..ROUNDS {
+        node.broadcast(&room, "outside", json!([round])).await?;
+        node.join(&socket, &["door"]).await?;
+        node.broadcast(&room, "inside", json!([round])).await?;
+        node.leave(&socket, &["door"]).await?;
+    }
+    node.broadcast(&Select::all(), "end", json!([])).await?;
+    client.wait_for("end", 1).await?;
+    let expected: Vec<_> = (0..ROUNDS).map(|round| json!([round])).collect();
+    assert_eq!(client.received("inside").await?, expected);
+    assert!(client.received("outside").await?.is_empty());
+    Ok(())
+}
+
+async fn connect(clients: &Clients, server: &Server) -> Result<Client, Error> {
+    clients
+        .connect(server.url(), Connect::default().room(ROOM))
+        .await
+}
+
+#[track_caller]
+fn assert_accepted(report: &FloodReport, count: u64) {
+    assert_eq!(
+        (report.accepted, &report.error),
+        (count, &None),
+        "{report:?}"
+    );
+}
+
+/// Nothing is missing, and nothing more comes: a repetition would come before what is sent now.
+async fn assert_perfect(client: &Client, stream: &str, count: u64) -> Result<(), Error> {
+    let tally = client.wait_for_flood(stream, count).await?;
+    assert_eq!(tally, Tally::perfect(count), "{stream}");
+    Ok(())
+}
