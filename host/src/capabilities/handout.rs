@@ -1,8 +1,8 @@
 //! A queue of events that the host owns and a plugin instance takes from in its calls.
 //!
-//! What a call takes counts as delivered when the call returned ok ([`HandOut::commit`]); until
+//! What a call takes counts as delivered when the call returned ok (`commit`); until
 //! then the events stay here and are handed out again to the next instance
-//! ([`HandOut::rollback`]). So a plugin that traps, or is replaced between two calls, loses and
+//! (`rollback`). So a plugin that traps, or is replaced between two calls, loses and
 //! repeats nothing. An event that kills the plugin again and again is found by handing events out
 //! one by one, and is skipped.
 //!

@@ -156,7 +156,7 @@ impl Bus {
         if frames.iter().any(|frame| frame.len() > limit) {
             return Err(BusError::TooLarge { limit });
         }
-        let cost: usize = frames.iter().map(|frame| cost(frame)).sum();
+        let cost: usize = frames.iter().map(cost).sum();
         // What is larger than everything that may be held waits until nothing is.
         let cost = cost.min(member.options.max_unstable_bytes);
         let permits = u32::try_from(cost).unwrap_or(u32::MAX);
