@@ -2,7 +2,7 @@
 //! free ports, so that any number of tests can run at the same time.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,10 +11,8 @@ use tempfile::TempDir;
 use tokio::net::UnixStream;
 use toml::{Table, Value};
 
-use crate::{Error, Launch, Parser, Server, until};
+use crate::{Error, Launch, Parser, Server, built, until};
 
-/// The folder with built plugins; else `target/plugins` of the workspace.
-const PLUGINS_VARIABLE: &str = "SWITCHBOARD_TEST_PLUGINS";
 /// Packets that wait for one client of a test server: more than any test sends to one at once.
 const BUFFER: usize = 256 * 1024;
 
@@ -95,7 +93,7 @@ impl ClusterBuilder {
             .map_err(Error::system("cannot make a temporary folder"))?;
         let plugins = match &self.plugins {
             Some(plugins) => plugins.clone(),
-            None => built_plugins(&self.transport)?,
+            None => built::plugins(&self.transport)?,
         };
         let config = self.config(folder.path(), &plugins)?;
         let path = folder.path().join("switchboard.toml");
@@ -129,7 +127,7 @@ impl ClusterBuilder {
         config.insert("transport".into(), Value::String(self.transport.clone()));
         config.insert("plugins".into(), text(plugins)?);
         // One for all tests: each plugin is compiled once, not once for each server.
-        config.insert("cache".into(), text(&target_folder().join("test-cache"))?);
+        config.insert("cache".into(), text(&built::cache())?);
         config.insert("connections".into(), Value::Table(connections));
         for more in &self.toml {
             let more = more
@@ -248,25 +246,6 @@ async fn pid_behind(socket: &Path) -> Option<u32> {
 
 fn bus_path(folder: &Path) -> PathBuf {
     folder.join("bus.sock")
-}
-
-fn target_folder() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().unwrap_or(tests).join("target")
-}
-
-/// The folder with our plugins, checked for the one that is needed.
-fn built_plugins(transport: &str) -> Result<PathBuf, Error> {
-    let folder = env::var_os(PLUGINS_VARIABLE)
-        .map_or_else(|| target_folder().join("plugins"), PathBuf::from);
-    let plugin = folder.join(format!("{transport}.wasm"));
-    if transport == "none" || plugin.is_file() {
-        return Ok(folder);
-    }
-    Err(Error::Setup {
-        what: format!("there is no plugin {}", plugin.display()),
-        fix: format!("build it with `cargo xtask plugins`, or set {PLUGINS_VARIABLE}"),
-    })
 }
 
 fn text(path: &Path) -> Result<Value, Error> {

@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+pub mod built;
 mod clients;
 mod cluster;
 mod error;

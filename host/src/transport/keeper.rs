@@ -152,6 +152,8 @@ pub(super) struct Keeper<A> {
     /// Not before this.
     retry_at: Option<Instant>,
     given_up: Option<Away>,
+    /// The server has not started yet: whoever opens it reports what goes wrong.
+    starting: bool,
 }
 
 impl<A> Keeper<A> {
@@ -166,7 +168,19 @@ impl<A> Keeper<A> {
             faults: VecDeque::new(),
             retry_at: None,
             given_up: None,
+            starting: false,
         }
+    }
+
+    /// Reports no failure to the log until [`Keeper::started`]: it becomes the server's own error.
+    pub(super) fn starting(mut self) -> Self {
+        self.starting = true;
+        self
+    }
+
+    /// From now on the server runs, whatever happens.
+    pub(super) fn started(&mut self) {
+        self.starting = false;
     }
 
     pub(super) fn status(&self) -> Arc<InstanceStatus> {
@@ -289,6 +303,9 @@ impl<A> Keeper<A> {
             .min(policy.backoff_max);
         self.retry_at = Some(now + pause);
         self.status.set(InstanceState::Restarting);
+        if self.starting {
+            return;
+        }
         tracing::warn!(
             plugin,
             role,
@@ -301,11 +318,13 @@ impl<A> Keeper<A> {
     fn give_up(&mut self, away: Away) -> Away {
         self.status.set(InstanceState::Failed);
         self.status.note(away.to_string());
-        tracing::error!(
-            plugin = self.plugin.name,
-            role = self.role.name(),
-            "{away}; this server serves its own clients only until the plugin is replaced"
-        );
+        if !self.starting {
+            tracing::error!(
+                plugin = self.plugin.name,
+                role = self.role.name(),
+                "{away}; this server serves its own clients only until the plugin is replaced"
+            );
+        }
         self.given_up = Some(away.clone());
         away
     }

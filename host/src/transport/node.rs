@@ -2,6 +2,7 @@
 //! `switchboard:transport/node`.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -80,7 +81,7 @@ impl node::Host for GuestState<PluginState> {
         let PluginState {
             plugin, role, log, ..
         } = &self.ext;
-        log.line(plugin, role, level, &message);
+        log.message(plugin, role, level, &message);
         Ok(())
     }
 
@@ -160,10 +161,20 @@ impl LogLimit {
 
     /// A line of standard output or error.
     pub(super) fn info(&self, plugin: &str, role: &str, message: &str) {
-        self.line(plugin, role, Level::Info, message);
+        self.message(plugin, role, Level::Info, message);
     }
 
-    fn line(&self, plugin: &str, role: &str, level: Level, message: &str) {
+    /// A message of the plugin, which may have several lines.
+    fn message(&self, plugin: &str, role: &str, level: Level, message: &str) {
+        let message = message
+            .get(..message.floor_char_boundary(MAX_LOG_BYTES))
+            .unwrap_or(message);
+        for line in message.lines() {
+            self.line(plugin, role, level, &one_line(line));
+        }
+    }
+
+    fn line(&self, plugin: &str, role: &str, level: Level, line: &str) {
         if !self.admit(self.started.elapsed().as_secs()) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -176,15 +187,12 @@ impl LogLimit {
                 self.lines_per_second
             );
         }
-        let message = message
-            .get(..message.floor_char_boundary(MAX_LOG_BYTES))
-            .unwrap_or(message);
         match level {
-            Level::Trace => tracing::trace!(plugin, role, "{message}"),
-            Level::Debug => tracing::debug!(plugin, role, "{message}"),
-            Level::Info => tracing::info!(plugin, role, "{message}"),
-            Level::Warn => tracing::warn!(plugin, role, "{message}"),
-            Level::Error => tracing::error!(plugin, role, "{message}"),
+            Level::Trace => tracing::trace!(plugin, role, "{line}"),
+            Level::Debug => tracing::debug!(plugin, role, "{line}"),
+            Level::Info => tracing::info!(plugin, role, "{line}"),
+            Level::Warn => tracing::warn!(plugin, role, "{line}"),
+            Level::Error => tracing::error!(plugin, role, "{line}"),
         }
     }
 
@@ -202,9 +210,19 @@ impl LogLimit {
     }
 }
 
+/// Without control characters, with which a plugin could write lines that look like the server's.
+fn one_line(line: &str) -> Cow<'_, str> {
+    let breaks = |c: char| c != '\t' && (c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'));
+    if line.contains(breaks) {
+        line.replace(breaks, "\u{fffd}").into()
+    } else {
+        line.into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::LogLimit;
+    use super::{LogLimit, one_line};
 
     #[test]
     fn a_flood_of_lines_is_cut_in_each_second() {
@@ -212,6 +230,15 @@ mod tests {
         let admitted: Vec<bool> = (0..5).map(|_| limit.admit(7)).collect();
         assert_eq!(admitted, [true, true, true, false, false]);
         assert!(limit.admit(8), "the next second starts anew");
+    }
+
+    #[test]
+    fn a_plugin_cannot_write_a_line_that_looks_like_the_servers() {
+        assert_eq!(one_line("a\tb é"), "a\tb é");
+        assert_eq!(
+            one_line("a\rERROR \u{1b}[2K\u{2028}b"),
+            "a\u{fffd}ERROR \u{fffd}[2K\u{fffd}b"
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) struct PluginPublisher {
 
 impl PluginPublisher {
     pub(crate) fn new(plugin: Arc<TransportPlugin>) -> Self {
-        let keeper = Keeper::new(plugin, Role::Publisher);
+        let keeper = Keeper::new(plugin, Role::Publisher).starting();
         Self {
             keeper,
             info: TransportInfo::default(),
@@ -47,10 +47,11 @@ impl PluginPublisher {
     /// there is something to send.
     pub(crate) async fn open(&mut self) -> Result<(), TransportError> {
         let plugin = self.keeper.plugin.name.clone();
-        match self.live().await {
-            Ok(_) => Ok(()),
-            Err(away) => first_open(plugin, away),
+        if let Err(away) = self.live().await {
+            first_open(plugin, away)?;
         }
+        self.keeper.started();
+        Ok(())
     }
 
     async fn live(&mut self) -> Result<&mut Live<Exports>, Away> {

@@ -73,13 +73,14 @@ impl PluginSubscriber {
     pub(crate) async fn open(plugin: Arc<TransportPlugin>) -> Result<Self, TransportError> {
         let name = plugin.name.clone();
         let mut worker = Worker {
-            keeper: Keeper::new(plugin, Role::Subscriber),
+            keeper: Keeper::new(plugin, Role::Subscriber).starting(),
             namespaces: BTreeSet::new(),
             resume_from: None,
         };
         if let Err(away) = worker.live().await {
             first_open(name, away)?;
         }
+        worker.keeper.started();
         let (commands, queue) = mpsc::channel(MAX_COMMANDS);
         let wake = Arc::clone(&worker.keeper.wake);
         let status = worker.keeper.status();

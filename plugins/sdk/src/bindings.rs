@@ -24,3 +24,24 @@ wit_bindgen::generate!({
     default_bindings_module: "switchboard_plugin::bindings",
     generate_all,
 });
+
+/// The optional export; a module of its own, because a component must export all of its world.
+pub mod with_recovery {
+    wit_bindgen::generate!({
+        path: ["../../wit/transport", "../../wit/bus"],
+        inline: "
+            package switchboard:sdk-recovery;
+            world sessions {
+                export switchboard:transport/recovery@0.1.0;
+            }
+        ",
+        world: "switchboard:sdk-recovery/sessions",
+        pub_export_macro: true,
+        export_macro_name: "export_recovery",
+        default_bindings_module: "switchboard_plugin::bindings::with_recovery",
+        with: {
+            "switchboard:transport/messages@0.1.0": super::switchboard::transport::messages,
+            "switchboard:transport/lifecycle@0.1.0": super::switchboard::transport::lifecycle,
+        },
+    });
+}

@@ -145,3 +145,75 @@ macro_rules! transport {
         };
     };
 }
+
+/// Exports a [`Recovery`](crate::Recovery) as well, beside [`transport!`](crate::transport!).
+#[macro_export]
+macro_rules! recovery {
+    ($recovery:ty) => {
+        // The names that a component exports are not names to a native linker.
+        #[cfg(target_family = "wasm")]
+        #[allow(unsafe_code)]
+        const _: () = {
+            use $crate::__private::{Slot, install_panic_hook, not_open, recovery};
+
+            ::std::thread_local! {
+                static RECOVERY: Slot<$recovery> = Slot::default();
+            }
+
+            struct Component;
+
+            impl recovery::Guest for Component {
+                fn open(config: $crate::Config) -> ::std::result::Result<(), $crate::OpenFailure> {
+                    install_panic_hook();
+                    let opened = <$recovery as $crate::Recovery>::open(config)?;
+                    RECOVERY.with(|slot| slot.put(opened));
+                    ::std::result::Result::Ok(())
+                }
+                fn persist_session(
+                    session: $crate::types::Session,
+                    ttl_ms: u32,
+                ) -> ::std::result::Result<(), $crate::Failure> {
+                    RECOVERY
+                        .with(|slot| {
+                            slot.with(|r| $crate::Recovery::persist_session(r, session, ttl_ms))
+                        })
+                        .unwrap_or_else(|| ::std::result::Result::Err(not_open()))
+                }
+                fn restore_session(
+                    namespace: ::std::string::String,
+                    pid: ::std::string::String,
+                    offset: ::std::string::String,
+                    max_missed: u32,
+                ) -> ::std::result::Result<
+                    ::std::option::Option<$crate::types::Restored>,
+                    $crate::Failure,
+                > {
+                    RECOVERY
+                        .with(|slot| {
+                            slot.with(|r| {
+                                $crate::Recovery::restore_session(
+                                    r, namespace, pid, offset, max_missed,
+                                )
+                            })
+                        })
+                        .unwrap_or_else(|| ::std::result::Result::Err(not_open()))
+                }
+                fn close() {
+                    if let ::std::option::Option::Some(r) = RECOVERY.with(Slot::take) {
+                        $crate::Recovery::close(r);
+                    }
+                }
+            }
+
+            $crate::__private::export_recovery!(
+                Component with_types_in $crate::bindings::with_recovery
+            );
+        };
+
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn() = || {
+            fn is_a_session_store<R: $crate::Recovery>() {}
+            is_a_session_store::<$recovery>();
+        };
+    };
+}

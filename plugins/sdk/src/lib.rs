@@ -60,6 +60,9 @@ pub use wit::lifecycle::{Config, Failure, Membership, OpenFailure, TransportInfo
 pub mod types {
     pub use crate::bindings::exports::switchboard::transport::subscriber::{Event, Lag, Received};
     pub use crate::bindings::switchboard::transport::messages::*;
+    pub use crate::bindings::with_recovery::exports::switchboard::transport::recovery::{
+        Missed, Restored, Session,
+    };
 }
 
 pub use bindings::exports::switchboard::transport::publisher::PublishFailure;
@@ -68,6 +71,9 @@ pub use bindings::exports::switchboard::transport::publisher::PublishFailure;
 pub mod __private {
     pub use crate::bindings::export;
     pub use crate::bindings::exports::switchboard::transport::{publisher, subscriber};
+    pub use crate::bindings::with_recovery::{
+        export_recovery, exports::switchboard::transport::recovery,
+    };
     pub use crate::export::{Slot, install_panic_hook, not_open};
 }
 
@@ -135,6 +141,38 @@ pub trait Subscriber: Sized + 'static {
     /// # Errors
     /// When the backend is away. Events taken in this call are handed out again.
     fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<types::Event>, Failure>;
+
+    /// Last call.
+    fn close(self) {}
+}
+
+/// Sessions for connection state recovery, optional: name it in [`recovery!`]. One value lives in
+/// an instance of its own; see the WIT interface `recovery`.
+pub trait Recovery: Sized + 'static {
+    /// Reads the options and opens what is needed.
+    ///
+    /// # Errors
+    /// As [`Publisher::open`].
+    fn open(config: Config) -> Result<Self, OpenFailure>;
+
+    /// Keeps a session for `ttl_ms`.
+    ///
+    /// # Errors
+    /// When the backend is away, or will never take this session.
+    fn persist_session(&mut self, session: types::Session, ttl_ms: u32) -> Result<(), Failure>;
+
+    /// Takes a session back, with at most `max_missed` packets that its rooms got after `offset`.
+    /// None: unknown, expired, or too far behind.
+    ///
+    /// # Errors
+    /// When the backend is away; the session is kept.
+    fn restore_session(
+        &mut self,
+        namespace: String,
+        pid: String,
+        offset: String,
+        max_missed: u32,
+    ) -> Result<Option<types::Restored>, Failure>;
 
     /// Last call.
     fn close(self) {}

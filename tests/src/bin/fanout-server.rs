@@ -98,7 +98,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = axum::Router::new().layer(layer);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let listener = tokio::net::TcpListener::bind(address).await?;
-    println!("LISTENING {} {}", listener.local_addr()?.port(), std::process::id());
+    println!(
+        "LISTENING {} {}",
+        listener.local_addr()?.port(),
+        std::process::id()
+    );
     let listener = listener.tap_io(|stream| {
         // Only costs latency if it fails.
         let _ = stream.set_nodelay(true);
@@ -141,8 +145,7 @@ async fn run(socket: &Socket, go: &Go, acked: &AtomicU64) -> Done {
     let mut next = 0u64;
     let mut moved = (0, Instant::now());
     let over = |next: u64| {
-        (go.n > 0 && next >= go.n)
-            || (go.ms > 0 && start.elapsed() >= Duration::from_millis(go.ms))
+        (go.n > 0 && next >= go.n) || (go.ms > 0 && start.elapsed() >= Duration::from_millis(go.ms))
     };
     while !over(next) {
         if go.window > 0 {
@@ -198,6 +201,8 @@ impl Done {
 
 /// Microseconds since the epoch.
 fn stamp() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }

@@ -71,7 +71,10 @@ impl<X: HasCapabilities> bus::HostSubscription for GuestState<X> {
         connection: String,
     ) -> wasmtime::Result<Result<Resource<SubscriptionHandle>, Error>> {
         Ok(match self.ext.capabilities().granted.bus(&connection) {
-            Ok(bus) => Ok(self.table.push(SubscriptionHandle(bus))?),
+            Ok(bus) => {
+                bus.subscribe();
+                Ok(self.table.push(SubscriptionHandle(bus))?)
+            }
             Err(refused) => Err(Error::Denied(refused.to_string())),
         })
     }

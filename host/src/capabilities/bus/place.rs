@@ -1,0 +1,278 @@
+//! Where a bus is in the file system: the socket, the lock beside it, and who may use them.
+//!
+//! Whoever holds the lock serves. The kernel releases it when its process dies, however it dies.
+//! The lock file is never removed: two processes could then hold locks on two files of one name.
+
+use std::{
+    fs::{self, DirBuilder, File, Metadata, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use tokio::net::{UnixListener, UnixStream};
+
+/// The path of a bus.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    socket: PathBuf,
+    lock: PathBuf,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum NoConnection {
+    /// Nobody listens there: who gets the lock, serves.
+    Nobody,
+    /// Somebody does, but has too much to do right now.
+    Busy,
+    /// It will not work until somebody mends it.
+    Trouble(io::Error),
+}
+
+impl Place {
+    pub(super) fn new(socket: &Path) -> Self {
+        let mut lock = socket.as_os_str().to_owned();
+        lock.push(".lock");
+        Self {
+            socket: socket.to_owned(),
+            lock: lock.into(),
+        }
+    }
+
+    /// Makes the folder if it is missing, for this user alone.
+    ///
+    /// # Errors
+    /// Also when another user could put a socket of his own there.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        let folder = match self.socket.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| {
+                let what = format!("the folder {} cannot be made: {error}", folder.display());
+                io::Error::new(error.kind(), what)
+            })?;
+        check_folder(folder, &fs::metadata(folder)?, own_user())
+    }
+
+    pub(super) async fn connect(&self) -> Result<UnixStream, NoConnection> {
+        match UnixStream::connect(&self.socket).await {
+            Ok(stream) => match check_peer(&stream) {
+                Ok(()) => Ok(stream),
+                Err(error) => Err(NoConnection::Trouble(error)),
+            },
+            Err(error) => Err(match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => NoConnection::Nobody,
+                io::ErrorKind::WouldBlock => NoConnection::Busy,
+                _ => NoConnection::Trouble(error),
+            }),
+        }
+    }
+
+    /// Takes the place; none if another process has it.
+    pub(super) fn serve(&self) -> io::Result<Option<Served>> {
+        self.prepare()?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&self.lock)
+            .map_err(|error| {
+                let what = format!("the lock {} cannot be opened: {error}", self.lock.display());
+                io::Error::new(error.kind(), what)
+            })?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let lock_file = FileId::of(&lock.metadata()?);
+        if fs::metadata(&self.lock).ok().as_ref().map(FileId::of) != Some(lock_file) {
+            // Somebody removed it since it was opened: the next attempt finds the new one.
+            return Ok(None);
+        }
+        // Whoever bound the socket is dead, or would hold the lock.
+        match fs::symlink_metadata(&self.socket) {
+            Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(&self.socket)?,
+            Ok(_) => {
+                let what = format!(
+                    "{} exists and is not a socket: set `path` to another",
+                    self.socket.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let listener = UnixListener::bind(&self.socket)?;
+        // Before this line others could connect, but not pass `check_peer`.
+        fs::set_permissions(&self.socket, fs::Permissions::from_mode(0o600))?;
+        let socket_file = FileId::of(&fs::symlink_metadata(&self.socket)?);
+        Ok(Some(Served {
+            listener,
+            lock,
+            place: self.clone(),
+            socket_file,
+            lock_file,
+        }))
+    }
+}
+
+/// The place, taken. Dropping it gives it back; the socket stays, as after a crash.
+#[derive(Debug)]
+pub(super) struct Served {
+    // Fields are dropped in this order: nobody else may bind while this one still listens.
+    pub(super) listener: UnixListener,
+    #[expect(dead_code, reason = "holds the lock as long as it is open")]
+    lock: File,
+    place: Place,
+    socket_file: FileId,
+    lock_file: FileId,
+}
+
+impl Served {
+    /// Are socket and lock still where others look for them? A cleaner of temporary files may
+    /// have removed them.
+    pub(super) fn is_in_place(&self) -> bool {
+        let file = |path: &Path| fs::symlink_metadata(path).ok().as_ref().map(FileId::of);
+        file(&self.place.socket) == Some(self.socket_file)
+            && file(&self.place.lock) == Some(self.lock_file)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn check_folder(folder: &Path, metadata: &Metadata, own: u32) -> io::Result<()> {
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    let others_may_write = mode & 0o002 != 0 && mode & 0o1000 == 0;
+    if (owner == own || owner == 0) && !others_may_write {
+        return Ok(());
+    }
+    let what = format!(
+        "the folder {} (owner {owner}, mode {mode:o}) is open to other users; set `path` to a \
+         socket in a folder that belongs to user {own} alone",
+        folder.display()
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
+}
+
+/// Only this user, and root, may talk on a bus. Both sides check.
+pub(super) fn check_peer(stream: &UnixStream) -> io::Result<()> {
+    allow(stream.peer_cred()?.uid(), own_user())
+}
+
+fn allow(peer: u32, own: u32) -> io::Result<()> {
+    if peer == own || peer == 0 {
+        return Ok(());
+    }
+    let what = format!(
+        "the other end of the socket belongs to user {peer} and this process to user {own}; give \
+         each user a bus with a `path` of its own"
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[tokio::test]
+    async fn the_place_is_for_one_and_for_this_user_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("new/folder/bus.sock");
+        let place = Place::new(&socket);
+        assert!(matches!(place.connect().await, Err(NoConnection::Nobody)));
+        let served = place.serve().unwrap().unwrap();
+        assert!(place.serve().unwrap().is_none(), "it is taken");
+        place.connect().await.unwrap();
+        assert_eq!(mode(socket.parent().unwrap()), 0o700);
+        assert_eq!(mode(&socket), 0o600);
+        assert_eq!(mode(&folder.path().join("new/folder/bus.sock.lock")), 0o600);
+        drop(served);
+        assert!(
+            matches!(place.connect().await, Err(NoConnection::Nobody)),
+            "a stale socket"
+        );
+        assert!(place.serve().unwrap().is_some(), "is replaced");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_removed_or_replaced_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("bus.sock");
+        let place = Place::new(&socket);
+        let served = place.serve().unwrap().unwrap();
+        assert!(served.is_in_place());
+        fs::remove_file(&socket).unwrap();
+        assert!(!served.is_in_place());
+        let _other = UnixListener::bind(&socket).unwrap();
+        assert!(!served.is_in_place());
+        drop(served);
+        let served = place.serve().unwrap().unwrap();
+        fs::remove_file(folder.path().join("bus.sock.lock")).unwrap();
+        assert!(!served.is_in_place());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("precious.txt");
+        fs::write(&socket, "text").unwrap();
+        let error = Place::new(&socket).serve().unwrap_err().to_string();
+        assert!(error.contains("not a socket"), "{error}");
+        assert_eq!(fs::read(&socket).unwrap(), b"text");
+    }
+
+    #[test]
+    fn folders_that_others_can_write_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = fs::metadata(folder.path()).unwrap().uid();
+        let check = |mode: u32, own: u32| {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            check_folder(folder.path(), &fs::metadata(folder.path()).unwrap(), own)
+        };
+        assert!(check(0o755, own).is_ok());
+        assert!(check(0o1777, own).is_ok(), "like /tmp");
+        let error = check(0o777, own).unwrap_err().to_string();
+        assert!(error.contains("set `path`"), "{error}");
+        if own != 0 {
+            assert!(check(0o755, own + 1).is_err(), "another user's");
+        }
+    }
+
+    #[test]
+    fn other_users_are_not_talked_to() {
+        assert!(allow(7, 7).is_ok());
+        assert!(allow(0, 7).is_ok(), "root may do anything anyway");
+        assert!(allow(8, 7).unwrap_err().to_string().contains("user 8"));
+    }
+}
