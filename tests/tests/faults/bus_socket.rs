@@ -18,11 +18,16 @@ use tokio::{
 
 use crate::{
     Outcome,
-    stage::{Stage, deaths, faulty, settle, state},
+    stage::{Stage, deaths, faulty, settle},
 };
 
-/// The greeting of `host/src/capabilities/bus/frame.rs`: kind, magic, version.
-const HELLO: &[u8] = b"\x01swbrdbus\x01";
+/// How the greeting of `host/src/capabilities/bus/frame.rs` begins: kind, magic, version.
+const HELLO: &[u8] = b"\x01swbd-bus\x01\0";
+/// Its numbers: incarnation, base, and the limits for one frame and for all that are under way.
+const NUMBERS: &[u8] = b"\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\0\0\x10\0\0\0\0\0";
+
+/// The name of a member that should not be there.
+const INTRUDER: &str = "intruder";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_talks_nonsense_on_the_bus_is_cut_off_and_the_others_go_on() -> Outcome {
@@ -30,23 +35,35 @@ async fn whoever_talks_nonsense_on_the_bus_is_cut_off_and_the_others_go_on() -> 
     let socket = socket(&stage);
     let offences: [(&str, Vec<u8>); 9] = [
         (
-            "another protocol",
+            "a frame of unknown kind 47",
             b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
         ),
         (
-            "random bytes",
+            "a frame of unknown kind",
             (0..4096_u32).map(|n| (n * 197 % 251) as u8).collect(),
         ),
-        ("a giant frame", u32::MAX.to_le_bytes().to_vec()),
-        ("an empty frame", vec![0; 64]),
-        ("no greeting", frame(b"\x01notmagic\x01\x01x")),
-        ("another version", frame(b"\x01swbrdbus\x09\x01x")),
-        ("a name that is not there", frame(&[HELLO, &[200]].concat())),
-        ("no name", frame(HELLO)),
-        ("data before the greeting", frame(&data(1, b"payload"))),
+        (
+            "at most 65536 are allowed",
+            [&u32::MAX.to_le_bytes(), HELLO].concat(),
+        ),
+        ("a frame of unknown kind 0", vec![0; 64]),
+        (
+            "not of a Switchboard bus",
+            frame(&[b"\x01not-a-bus\0", NUMBERS, b"\x01x"].concat()),
+        ),
+        (
+            "speaks version 255",
+            frame(&[b"\x01swbd-bus\xff\0", NUMBERS, b"\x01x"].concat()),
+        ),
+        (
+            "too short for its kind",
+            frame(&[HELLO, NUMBERS, &[100]].concat()),
+        ),
+        ("an id of 0 bytes", frame(&[HELLO, NUMBERS, &[0]].concat())),
+        ("did not begin with hello", frame(&data("x", 1, b"payload"))),
     ];
-    for (what, bytes) in offences {
-        assert_cut_off(&socket, what, &bytes).await?;
+    for (why, bytes) in offences {
+        assert_cut_off(&socket, why, &bytes).await?;
         assert_cluster_is_whole(&stage).await?;
     }
     Ok(())
@@ -56,24 +73,23 @@ async fn whoever_talks_nonsense_on_the_bus_is_cut_off_and_the_others_go_on() -> 
 async fn a_member_of_the_bus_that_breaks_its_rules_is_cut_off_and_forgotten() -> Outcome {
     let stage = Stage::set("").await?;
     let socket = socket(&stage);
-    let offences: [(&str, Vec<u8>); 7] = [
-        ("an unknown frame", frame(&[77])),
-        ("a word of the hub", frame(&[5, 1, 0, 0, 0, 0, 0, 0, 0])),
-        ("a frame cut short", frame(&[3, 1])),
-        ("a giant frame", u32::MAX.to_le_bytes().to_vec()),
+    let offences: [(&str, Vec<u8>); 9] = [
+        ("a frame of unknown kind 77", frame(&[77, 0, 0])),
+        ("may not send Stable", frame(&[5, 1, 0, 0, 0, 0, 0, 0, 0])),
+        ("too short for its kind", frame(&[3, 1])),
         (
-            "frames out of order",
-            [frame(&data(9, b"")), frame(&data(8, b""))].concat(),
+            "are allowed",
+            [u32::MAX.to_le_bytes().as_slice(), &[3]].concat(),
         ),
-        (
-            "a receipt for what it was not given",
-            frame(&[4, 255, 255, 255, 0, 0, 0, 0, 0]),
-        ),
-        ("a second greeting", hello("intruder")),
+        ("frame 9 follows frame 0", frame(&data(INTRUDER, 9, b""))),
+        ("in the name of another", frame(&data("somebody", 1, b""))),
+        ("are allowed", frame(&data(INTRUDER, 1, &[0; 2 << 20]))),
+        ("confirmed after", frame(&[4, 255, 255, 255, 0, 0, 0, 0, 0])),
+        ("may not send Hello", hello(INTRUDER)),
     ];
-    for (what, bytes) in offences {
-        let bytes = [hello("intruder"), bytes].concat();
-        assert_cut_off(&socket, what, &bytes).await?;
+    for (why, bytes) in offences {
+        let bytes = [hello(INTRUDER), bytes].concat();
+        assert_cut_off(&socket, why, &bytes).await?;
         assert_cluster_is_whole(&stage).await?;
     }
     Ok(())
@@ -84,18 +100,18 @@ async fn a_member_whose_frames_hold_nonsense_costs_nobody_else_anything() -> Out
     let stage = Stage::set("").await?;
     let mut intruder = connect(&socket(&stage)).await?;
     let nonsense = [
-        hello("intruder"),
-        frame(&data(1, b"")),
-        frame(&data(2, b"not a batch of messages")),
-        frame(&data(3, &[0xff; 10_000])),
-        frame(&data(4, &[0; 10_000])),
+        hello(INTRUDER),
+        frame(&data(INTRUDER, 1, b"")),
+        frame(&data(INTRUDER, 2, b"not a batch of messages")),
+        frame(&data(INTRUDER, 3, &[0xff; 10_000])),
+        frame(&data(INTRUDER, 4, &[0; 10_000])),
     ]
     .concat();
     intruder.write_all(&nonsense).await.map_err(system)?;
 
     for server in stage.cluster.nodes() {
         let is_report =
-            |line: &str| line.contains("intruder") && line.contains("cannot read a frame");
+            |line: &str| line.contains(INTRUDER) && line.contains("cannot read a frame");
         server
             .log()
             .wait_for("the frame that cannot be read", is_report)
@@ -145,46 +161,8 @@ async fn only_the_own_user_can_reach_the_socket() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_in_which_others_could_put_a_socket_is_not_used() -> Outcome {
-    let folder = folder()?;
-    let open = folder.path().join("open");
-    fs::create_dir(&open).map_err(system)?;
-    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).map_err(system)?;
-    let path = open.join("bus.sock").display().to_string();
-    let cluster = faulty()?
-        .nodes(1)
-        .toml(format!("connections.bus.main.path = {path:?}"))
-        .start()
-        .await?;
-
-    let server = cluster.node(0);
-    let trouble = async || {
-        let status = server.status().await?;
-        Ok(status["buses"]["main"]["trouble"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned())
-    };
-    let is_named = |trouble: &String| trouble.contains("can be written by others");
-    let trouble = until("the reason to be reported", trouble, is_named).await?;
-    assert!(trouble.contains("set `path`"), "{trouble}");
-    server
-        .log()
-        .wait_for("the reason", |line| {
-            line.contains("can be written by others")
-        })
-        .await?;
-    assert_eq!(
-        state(server, "publisher").await?,
-        "running",
-        "it is not the plugin's fault"
-    );
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_who_serves_the_socket_is_asked_with_pauses_until_he_is_gone() -> Outcome {
-    let cut = |reason: &str| frame(&[&[8], reason.as_bytes()].concat());
+    let cut = |reason: &str| frame(&[&[8, 0], reason.as_bytes()].concat());
     for (what, answer) in [
         ("it refuses everybody", cut("go away")),
         ("it hangs up", Vec::new()),
@@ -242,19 +220,18 @@ async fn a_stranger_is_outlived(what: &str, answer: Vec<u8>) -> Outcome {
     Ok(())
 }
 
-/// Sends this and checks that the other side ends the connection.
-async fn assert_cut_off(socket: &Path, what: &str, bytes: &[u8]) -> Outcome {
+/// Sends this and checks that the other side ends the connection and says why.
+async fn assert_cut_off(socket: &Path, why: &str, bytes: &[u8]) -> Outcome {
     let mut stream = connect(socket).await?;
     // It may be cut off before it has said it all.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
-    // Either is an end: the hub may close while our bytes are still unread.
+    // Ends with an error if the hub has closed while our bytes were still unread.
     let ended = timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
-    assert!(
-        ended.is_ok(),
-        "{what}: still connected after {} s",
-        DEADLINE.as_secs()
-    );
+    let seconds = DEADLINE.as_secs();
+    assert!(ended.is_ok(), "{why}: still connected after {seconds} s");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains(why), "`{why}` is not in: {answer}");
     Ok(())
 }
 
@@ -295,12 +272,13 @@ fn frame(body: &[u8]) -> Vec<u8> {
 }
 
 fn hello(id: &str) -> Vec<u8> {
-    frame(&[HELLO, &[id.len() as u8], id.as_bytes()].concat())
+    frame(&[HELLO, NUMBERS, &[id.len() as u8], id.as_bytes()].concat())
 }
 
-/// The body of a frame with a payload; the hub knows its sender.
-fn data(seq: u64, payload: &[u8]) -> Vec<u8> {
-    [&[3], seq.to_le_bytes().as_slice(), &[0], payload].concat()
+/// The body of a frame with a payload.
+fn data(sender: &str, seq: u64, payload: &[u8]) -> Vec<u8> {
+    let (len, seq) = ([sender.len() as u8], seq.to_le_bytes());
+    [&[3], &len, sender.as_bytes(), &seq, payload].concat()
 }
 
 /// Short, because a Unix socket's path has room for about a hundred bytes.

@@ -1,7 +1,12 @@
 //! Servers that cannot start: each ends at once, not with success, and with one message that names
 //! the file or the key, the cause, and what to do.
 
-use std::{fs, path::Path, process::Output, process::Stdio};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Output, Stdio},
+};
 
 use switchboard_tests::{DEADLINE, Error};
 use tempfile::TempDir;
@@ -159,6 +164,27 @@ async fn a_setting_that_is_wrong_is_refused_by_its_name() -> Outcome {
         let message = Folder::with_faulty()?.refused(toml).await?;
         assert_says(&message, what, parts);
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_in_which_others_could_put_a_socket_is_refused_by_its_name() -> Outcome {
+    let folder = Folder::with_faulty()?;
+    let open = folder.path().join("open");
+    fs::create_dir(&open).map_err(test_error)?;
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).map_err(test_error)?;
+    let path = open.join("bus.sock").display().to_string();
+    let message = folder
+        .refused(&format!("[connections.bus.main]\npath = {path:?}"))
+        .await?;
+    let open = open.display().to_string();
+    let parts = [
+        "[connections.bus.main]",
+        &open,
+        "is open to other users",
+        "set `path`",
+    ];
+    assert_says(&message, "an open folder", &parts);
     Ok(())
 }
 
