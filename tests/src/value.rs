@@ -1,6 +1,6 @@
 //! Event arguments with binary parts: as JSON for commands, and as what Socket.IO serialises.
 //!
-//! In commands and answers a binary part is `{"$bytes":"0aff"}`, hexadecimal; [`bytes`] writes one.
+//! In commands and answers a binary part is `{"$bytes":"0aff"}`, hexadecimal; [`bytes()`] writes one.
 //! [`Args`] is the same as a serde type that socketioxide sends and receives as several arguments.
 
 use std::fmt::{self, Write};

@@ -3,7 +3,7 @@
 //! Each capability is a module of the same shape: the host's side of the I/O without any Wasm, and
 //! `link.rs`, which offers it to guests over a WIT interface. A plugin names a connection; address
 //! and secrets stay here. What a call does through a capability takes effect when the call returns
-//! ([`Effects`]), so that a plugin which traps half-way has done nothing.
+//! (`Effects`), so that a plugin which traps half-way has done nothing.
 
 pub mod bus;
 pub mod handout;
@@ -87,6 +87,8 @@ impl Granted {
 
 /// What one instance has of the capabilities.
 pub(crate) struct CapabilityState {
+    /// Only one instance may take events, or one would acknowledge what another took.
+    pub(crate) may_subscribe: bool,
     pub(crate) granted: Arc<Granted>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) effects: Effects,

@@ -142,8 +142,9 @@ impl Inbox {
                 continue;
             }
             if let Err(failure) = self.subscriber.enter(namespace.clone()).await {
+                // The others are not to blame.
                 self.not_entered(&namespace, &failure.to_string());
-                return;
+                continue;
             }
             self.entered.insert(namespace.clone(), entry);
             self.enter_backoff.reset();

@@ -42,12 +42,18 @@ pub enum Failure {
     Faulted(String),
     /// The first message that was not accepted can never go: report it, go on after it.
     Rejected(String),
+    /// There is no way out any more until the operator replaces the plugin: nothing that is sent
+    /// can be kept for ever, so it is given up and counted.
+    GivenUp(String),
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable(why) | Self::Faulted(why) | Self::Rejected(why) => f.write_str(why),
+            Self::Unavailable(why)
+            | Self::Faulted(why)
+            | Self::Rejected(why)
+            | Self::GivenUp(why) => f.write_str(why),
         }
     }
 }

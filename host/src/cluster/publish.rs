@@ -188,6 +188,12 @@ impl PublishTask {
                 self.health.lost(&why);
                 self.pause().await;
             }
+            // The transport has said so loudly; senders must not wait for what never comes.
+            Failure::GivenUp(why) => {
+                self.health.lost(&why);
+                self.counters.rejected.add(left);
+                self.done(left);
+            }
             Failure::Faulted(why) => {
                 self.counters.faulted.add(1);
                 self.health.lost(&why);

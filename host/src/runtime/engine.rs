@@ -23,6 +23,9 @@ const EPOCH: Duration = Duration::from_millis(10);
 const MAX_INSTANCES: u32 = 64;
 const MAX_CORE_INSTANCES: u32 = 4 * MAX_INSTANCES;
 
+/// Elements of one table: function pointers, thousands at most in any real plugin.
+pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
+
 /// What one linear memory may reach whatever the configuration says.
 pub(super) const MAX_MEMORY_BYTES: usize = 1 << 30;
 
@@ -117,6 +120,7 @@ fn pool() -> PoolingAllocationConfig {
         .total_core_instances(MAX_CORE_INSTANCES)
         .total_memories(MAX_INSTANCES)
         .total_tables(4 * MAX_INSTANCES)
+        .table_elements(MAX_TABLE_ELEMENTS)
         .total_stacks(MAX_INSTANCES)
         .max_memory_size(MAX_MEMORY_BYTES)
         .max_unused_warm_slots(8)

@@ -14,8 +14,9 @@ use super::{
     stdio::{LineSink, LineStream},
 };
 
-/// Bytes that one call may copy out of the guest. A little over twice the largest payload.
-const MAX_COPIED_BYTES: usize = 256 << 20;
+/// Bytes that may be copied out of the guest at one crossing of the border: twice the largest
+/// frame of a bus, and some.
+const MAX_COPIED_BYTES: usize = 80 << 20;
 
 /// Resource handles that a guest may hold at once.
 const MAX_RESOURCES: usize = 1024;
@@ -88,6 +89,8 @@ pub(crate) struct Guest<X: 'static> {
     meter: Arc<CpuMeter>,
     limits: Limits,
     in_call: bool,
+    /// Its memory when it had just been opened: some languages bring much along.
+    fresh_bytes: usize,
 }
 
 impl<X: Send + 'static> Guest<X> {
@@ -130,9 +133,15 @@ impl<X: Send + 'static> Guest<X> {
         });
         store.set_epoch_deadline(1);
 
-        let instance = meter
-            .meter(pre.instantiate_async(&mut store))
+        // A component may run code of its own, and wait, before any export is called.
+        let starting = meter.meter(pre.instantiate_async(&mut store));
+        let timeout = limits.call_timeout;
+        let instance = tokio::time::timeout(timeout, starting)
             .await
+            .map_err(|_| Fault::Stuck {
+                call: CALL,
+                timeout,
+            })?
             .map_err(|error| fault(CALL, &error))?;
         Ok(Self {
             store,
@@ -140,6 +149,7 @@ impl<X: Send + 'static> Guest<X> {
             meter,
             limits,
             in_call: false,
+            fresh_bytes: 0,
         })
     }
 
@@ -182,9 +192,15 @@ impl<X: Send + 'static> Guest<X> {
         self.store.data().limiter.memory_bytes()
     }
 
+    /// Notes that it has been opened: what it holds now, a fresh one would hold too.
+    pub(crate) fn is_open(&mut self) {
+        self.fresh_bytes = self.memory_bytes();
+    }
+
     /// Has its memory grown so far that a fresh instance is better?
     pub(crate) fn is_bloated(&self) -> bool {
-        self.memory_bytes() > self.limits.recycle_memory_bytes
+        let fresh = self.fresh_bytes.saturating_mul(2);
+        self.memory_bytes() > self.limits.recycle_memory_bytes.max(fresh)
     }
 
     pub(crate) fn limits(&self) -> &Limits {

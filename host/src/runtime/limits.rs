@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use wasmtime::ResourceLimiter;
 
-use super::engine::MAX_MEMORY_BYTES;
+use super::engine::{MAX_MEMORY_BYTES, MAX_TABLE_ELEMENTS};
 
 /// Limits of one instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +36,6 @@ impl Default for Limits {
         }
     }
 }
-
-/// Elements of one table: function pointers, thousands at most in any real plugin.
-const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 /// Refuses growth past the limits with an error that names the setting.
 #[derive(Debug)]

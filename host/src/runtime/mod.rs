@@ -1,6 +1,6 @@
 //! Running WebAssembly components: engine, compile cache, limits, instances.
 //!
-//! Nothing here knows Socket.IO or what a transport is: a [`Guest`] is an instance of some
+//! Nothing here knows Socket.IO or what a transport is: a `Guest` is an instance of some
 //! component with a host state `X`, called under a deadline, a memory limit and a limit on its own
 //! CPU time. Whatever goes wrong inside it is a [`Fault`], after which the guest is dead and is to
 //! be replaced. May depend on nothing else in this crate.

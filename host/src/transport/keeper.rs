@@ -231,10 +231,18 @@ impl<A> Keeper<A> {
         let plugin = Arc::clone(&self.plugin);
         let opened = async {
             let mut guest = plugin.instantiate(self.role, &self.wake).await?;
-            Ok((open(&plugin, &mut guest).await?, guest))
+            match open(&plugin, &mut guest).await {
+                Ok(opened) => Ok((opened, guest)),
+                Err(fault) => {
+                    // What it had taken may be to blame.
+                    guest.state_mut().capabilities.effects.fault();
+                    Err(fault)
+                }
+            }
         };
         match opened.await {
-            Ok((Ok(api), guest)) => {
+            Ok((Ok(api), mut guest)) => {
+                guest.is_open();
                 self.retry_at = None;
                 self.status.set(InstanceState::Running);
                 self.status.lock().memory_bytes = guest.memory_bytes();

@@ -1,7 +1,7 @@
 //! A transport as the cluster core wants it, made of a plugin.
 //!
-//! [`TransportPlugin`] is a loaded `.wasm`. Its publisher and its subscriber each run in an
-//! instance of their own, kept by a [`Keeper`] that replaces an instance which traps,
+//! `TransportPlugin` is a loaded `.wasm`. Its publisher and its subscriber each run in an
+//! instance of their own, kept by a `Keeper` that replaces an instance which traps,
 //! spins or outgrows its limits. Depends on `cluster` (the traits and the messages), `runtime` and
 //! `capabilities`; nothing of it knows socketioxide.
 

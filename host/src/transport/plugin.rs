@@ -196,6 +196,7 @@ impl TransportPlugin {
             view: Arc::clone(&self.view),
             log: Arc::clone(&self.log),
             capabilities: CapabilityState {
+                may_subscribe: role == Role::Subscriber,
                 granted: Arc::clone(&self.granted),
                 wake: Arc::clone(wake),
                 effects: Effects::default(),

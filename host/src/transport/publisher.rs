@@ -67,11 +67,7 @@ impl PluginPublisher {
     }
 
     async fn send(&mut self, batch: &[Message]) -> Result<Vec<Offset>, PublishFailure> {
-        let live = self
-            .live()
-            .await
-            .map_err(|away| failed(unavailable(&away)))?;
-        let _ = live;
+        self.live().await.map_err(|away| failed(away.into()))?;
         self.arena.reset();
         let messages = to_guest::messages(&self.arena, batch);
         let Some(Live { guest, api }) = self.keeper.current() else {
@@ -85,7 +81,7 @@ impl PluginPublisher {
             .await;
         match published {
             Ok(result) => {
-                self.keeper.returned(true);
+                self.keeper.returned(result.is_ok());
                 match result {
                     Ok(offsets) => Ok(from_guest::offsets(offsets)),
                     Err(failure) => Err(PublishFailure {
@@ -104,7 +100,7 @@ impl PluginPublisher {
     }
 
     async fn count(&mut self, namespace: &Namespace) -> Result<Option<u32>, Failure> {
-        let Live { guest, api } = self.live().await.map_err(|away| unavailable(&away))?;
+        let Live { guest, api } = self.live().await.map_err(Failure::from)?;
         let timeout = guest.limits().call_timeout;
         let counted = guest
             .call("count-nodes", timeout, async |store, _| {
@@ -113,7 +109,7 @@ impl PluginPublisher {
             .await;
         match counted {
             Ok(result) => {
-                self.keeper.returned(true);
+                self.keeper.returned(result.is_ok());
                 result.map_err(from_guest::failure)
             }
             Err(fault) => {
@@ -182,8 +178,14 @@ pub(super) fn first_open(plugin: String, away: Away) -> Result<(), TransportErro
     }
 }
 
-pub(super) fn unavailable(away: &Away) -> Failure {
-    Failure::Unavailable(away.to_string())
+impl From<Away> for Failure {
+    fn from(away: Away) -> Self {
+        let why = away.to_string();
+        match away {
+            Away::Fault(_) | Away::Backend(_) => Self::Unavailable(why),
+            Away::Configuration(_) | Away::Unsupported(_) | Away::Failed(_) => Self::GivenUp(why),
+        }
+    }
 }
 
 fn failed(reason: Failure) -> PublishFailure {

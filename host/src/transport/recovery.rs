@@ -218,7 +218,7 @@ fn finish<T>(
 ) -> Result<T, RecoveryError> {
     match result {
         Ok(answer) => {
-            keeper.returned(true);
+            keeper.returned(answer.is_ok());
             answer.map_err(|failure| match from_guest::failure(failure) {
                 Failure::Rejected(why) => RecoveryError::Rejected(why),
                 other => RecoveryError::Unavailable(other.to_string()),

@@ -17,12 +17,12 @@ use super::{
     keeper::{Away, InstanceStatus, Keeper, Live},
     node::PluginState,
     plugin::{Role, TransportError, TransportPlugin},
-    publisher::{first_open, unavailable},
+    publisher::first_open,
 };
 use crate::{
     bindings::{
         exports::switchboard::transport::subscriber::Guest as Exports,
-        switchboard::transport::lifecycle::{Config, OpenFailure},
+        switchboard::transport::lifecycle::{Config, Failure as WitFailure, OpenFailure},
     },
     capabilities::Wake,
     cluster::{Event, Failure, Namespace, Offset, Subscriber},
@@ -225,7 +225,7 @@ impl Worker {
     }
 
     async fn poll(&mut self, timeout: Duration, max_events: u32) -> Polled {
-        let Live { guest, api } = self.live().await.map_err(|away| unavailable(&away))?;
+        let Live { guest, api } = self.live().await.map_err(Failure::from)?;
         let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let deadline = timeout.saturating_add(POLL_GRACE);
         let polled = guest
@@ -260,7 +260,7 @@ impl Worker {
     async fn enter(&mut self, namespace: &Namespace) -> Result<(), Failure> {
         self.namespaces.insert(namespace.to_string());
         // A fresh instance enters all of them, this one included.
-        let Live { guest, api } = self.live().await.map_err(|away| unavailable(&away))?;
+        let Live { guest, api } = self.live().await.map_err(Failure::from)?;
         let timeout = guest.limits().call_timeout;
         let entered = guest
             .call("enter", timeout, async |store, _| {
@@ -337,9 +337,15 @@ async fn open(
                 return Ok(Err(failure));
             }
             for namespace in namespaces {
-                if let Err(failure) = api.call_enter(&mut *store, namespace).await? {
-                    let why = from_guest::failure(failure).to_string();
-                    return Ok(Err(OpenFailure::Unavailable(why)));
+                match api.call_enter(&mut *store, namespace).await? {
+                    Ok(()) => {}
+                    Err(WitFailure::Unavailable(why)) => {
+                        return Ok(Err(OpenFailure::Unavailable(why)));
+                    }
+                    // This namespace can never be entered; the others are not to blame.
+                    Err(WitFailure::Rejected(why)) => {
+                        tracing::warn!(namespace, "the plugin refuses a namespace: {why}");
+                    }
                 }
             }
             Ok(Ok(api))

@@ -55,29 +55,35 @@ impl Publisher for Out {
     }
 
     fn publish(&mut self, batch: Vec<Message>) -> Result<Vec<String>, PublishFailure> {
-        let mut frames = wire::frames(&batch, &self.node, FRAME_TARGET_BYTES);
+        let frames = wire::frames(&batch, &self.node, FRAME_TARGET_BYTES);
         match self.sender.send(&frames) {
             Ok(()) => Ok(Vec::new()),
-            // Rare: find the message that is too large and send what stands before it.
-            Err(bus::Error::TooLarge(limit)) => {
-                let fits = |message: &Message| wire::size(message, &self.node) <= limit as usize;
-                let accepted = batch.iter().take_while(|message| fits(message)).count();
-                let before = batch.get(..accepted).unwrap_or_default();
-                if !before.is_empty() {
-                    frames = wire::frames(before, &self.node, FRAME_TARGET_BYTES);
-                    self.sender
-                        .send(&frames)
-                        .map_err(|error| failed(0, unavailable(error)))?;
-                }
-                let why = format!("larger than the bus allows in one frame ({limit} bytes)");
-                Err(failed(accepted, Failure::Rejected(why)))
-            }
+            Err(bus::Error::TooLarge(_)) => self.publish_singly(&batch),
             Err(error) => Err(failed(0, unavailable(error))),
         }
     }
 
     fn close(self) {
         self.sender.close();
+    }
+}
+
+impl Out {
+    /// Rare: together the messages are too large for the bus. Each goes alone, to find the one that
+    /// can never go.
+    fn publish_singly(&self, batch: &[Message]) -> Result<Vec<String>, PublishFailure> {
+        for (n, message) in batch.iter().enumerate() {
+            let frame = wire::frames(std::slice::from_ref(message), &self.node, usize::MAX);
+            match self.sender.send(&frame) {
+                Ok(()) => {}
+                Err(bus::Error::TooLarge(limit)) => {
+                    let why = format!("larger than the bus allows in one frame ({limit} bytes)");
+                    return Err(failed(n, Failure::Rejected(why)));
+                }
+                Err(error) => return Err(failed(n, unavailable(error))),
+            }
+        }
+        Ok(Vec::new())
     }
 }
 

@@ -157,22 +157,27 @@ async fn run(socket: &Socket, go: &Go, acked: &AtomicU64) -> Done {
                 if moved.1.elapsed() > WINDOW_STALL {
                     break;
                 }
-                tokio::task::yield_now().await;
+                drive(&mut in_flight, &mut done, tokio::task::yield_now()).await;
                 continue;
             }
         }
         if go.rate > 0.0 {
             let due = start + Duration::from_secs_f64(next as f64 / go.rate);
-            tokio::time::sleep_until(due.into()).await;
+            drive(
+                &mut in_flight,
+                &mut done,
+                tokio::time::sleep_until(due.into()),
+            )
+            .await;
         }
         let seq = go.base + next;
         next += 1;
-        let (text, bytes, binary) = (&text, &bytes, go.binary);
+        let (text, bytes, binary, at) = (&text, &bytes, go.binary, stamp());
         let emit = async move {
             let to = socket.within(ROOM);
             match binary {
-                true => to.emit("m", &(seq, stamp(), bytes)).await,
-                false => to.emit("m", &(seq, stamp(), text)).await,
+                true => to.emit("m", &(seq, at, bytes)).await,
+                false => to.emit("m", &(seq, at, text)).await,
             }
         };
         in_flight.push(emit);
@@ -187,6 +192,21 @@ async fn run(socket: &Socket, go: &Go, acked: &AtomicU64) -> Done {
     }
     done.elapsed_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     done
+}
+
+/// Waits, and goes on with the emits in flight meanwhile.
+async fn drive<E: std::fmt::Display>(
+    in_flight: &mut FuturesUnordered<impl Future<Output = Result<(), E>>>,
+    done: &mut Done,
+    wait: impl Future<Output = ()>,
+) {
+    tokio::pin!(wait);
+    loop {
+        tokio::select! {
+            Some(result) = in_flight.next(), if !in_flight.is_empty() => done.count(result),
+            () = &mut wait => return,
+        }
+    }
 }
 
 impl Done {

@@ -70,6 +70,10 @@ impl<X: HasCapabilities> bus::HostSubscription for GuestState<X> {
         &mut self,
         connection: String,
     ) -> wasmtime::Result<Result<Resource<SubscriptionHandle>, Error>> {
+        if !self.ext.capabilities().may_subscribe {
+            let why = "only a plugin's subscriber may take events from a bus";
+            return Ok(Err(Error::Denied(why.to_owned())));
+        }
         Ok(match self.ext.capabilities().granted.bus(&connection) {
             Ok(bus) => {
                 bus.subscribe();

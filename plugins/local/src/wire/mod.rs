@@ -17,7 +17,7 @@ mod read;
 mod write;
 
 pub use read::{Malformed, read};
-pub use write::{frames, size};
+pub use write::frames;
 
 /// The first byte of every frame.
 const VERSION: u8 = 1;

@@ -5,7 +5,7 @@ use switchboard_plugin::types::{
     Room, RoomChange, RoomsAnswer, ServerEvent, Socket, SocketsAnswer, Target, ValueAnswer,
 };
 
-use super::{Malformed, frames, read, size};
+use super::{Malformed, frames, read};
 
 fn payload(json: &str, attachments: &[&[u8]]) -> Payload {
     Payload {
@@ -214,13 +214,5 @@ fn damaged_frames_never_panic_and_never_allocate_what_they_promise() {
             damaged[at] = random() as u8;
         }
         let _ = read(&damaged, "me", |_| true);
-    }
-}
-
-#[test]
-fn the_size_of_a_message_is_that_of_its_frame() {
-    for message in every_kind() {
-        let frame = frames(std::slice::from_ref(&message), "me", 1).remove(0);
-        assert_eq!(size(&message, "me"), frame.len());
     }
 }

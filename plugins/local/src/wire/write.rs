@@ -24,13 +24,6 @@ pub fn frames(batch: &[Message], node: &str, target: usize) -> Vec<Vec<u8>> {
     frames
 }
 
-/// How large a frame with only this message is, in bytes.
-pub fn size(message: &Message, node: &str) -> usize {
-    frames(std::slice::from_ref(message), node, usize::MAX)
-        .first()
-        .map_or(0, Vec::len)
-}
-
 #[derive(Default)]
 struct Writer(Vec<u8>);
 
