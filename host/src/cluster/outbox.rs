@@ -38,6 +38,9 @@ pub(super) struct Outbox {
     /// Share in messages and in bytes; a tokio semaphore serves in the order of arrival.
     messages: Semaphore,
     bytes: Semaphore,
+    /// Held by the sender that waits for room: those who come later stay behind it, also when room
+    /// appears before it has run again.
+    turn: Semaphore,
     queue: Mutex<Queue>,
     /// Wakes the publishing task when the queue stops being empty or is closed.
     filled: Notify,
@@ -96,6 +99,7 @@ impl Outbox {
     pub(super) fn new(node: NodeId, options: OutboxOptions, counters: Arc<Counters>) -> Self {
         Self {
             node,
+            turn: Semaphore::new(1),
             messages: Semaphore::new(options.max_messages.min(Semaphore::MAX_PERMITS)),
             bytes: Semaphore::new(options.max_bytes.min(Semaphore::MAX_PERMITS)),
             queue: Mutex::default(),
@@ -110,8 +114,16 @@ impl Outbox {
     ///
     /// Dropping the future takes nothing in.
     pub(super) async fn send(&self, namespace: &Namespace, body: Body) -> Result<(), SendError> {
-        self.send_with(self.options.when_full, namespace, None, body)
-            .await
+        let when_full = self.options.when_full;
+        let _turn = match self.turn.try_acquire() {
+            Ok(turn) => Some(turn),
+            Err(_) if when_full == OutboxFull::Fail => None,
+            Err(_) => {
+                let turn = self.turn.acquire().await;
+                Some(turn.map_err(|_| SendError::Closed)?)
+            }
+        };
+        self.send_with(when_full, namespace, None, body).await
     }
 
     /// Puts an answer in from a task of its own, which can wait whatever the policy.
@@ -339,6 +351,7 @@ impl Outbox {
     /// Refuses what comes from now on, and those who wait. What is in stays in.
     pub(super) fn close(&self) {
         self.lock().closed = true;
+        self.turn.close();
         self.messages.close();
         self.bytes.close();
         self.filled.notify_one();
