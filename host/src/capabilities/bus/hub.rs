@@ -32,6 +32,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections, those that have not said hello included.
 const MAX_CONNECTIONS: usize = MAX_MEMBERS + 64;
+/// Time between two warnings that there are too many: whoever opens them may open thousands.
+const FULL_WARNING_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often it is checked that the socket is still at its path.
@@ -52,7 +54,10 @@ impl Hub {
         incarnation: u64,
         options: &BusOptions,
     ) -> Self {
-        let log = Log::new(id, incarnation, options.stall_timeout, options.rejoin_grace);
+        let mut log = Log::new(id, incarnation, options.stall_timeout, options.rejoin_grace);
+        if served.after_another {
+            log.await_strangers();
+        }
         let log = Arc::new(SharedLog(Mutex::new(log)));
         let leave = Arc::<Notify>::default();
         let tick = (options.stall_timeout / TICKS_PER_STALL).max(Duration::from_millis(1));
@@ -107,6 +112,7 @@ async fn run(served: Served, log: Arc<SharedLog>, leave: Arc<Notify>, period: Du
     place_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let grace_until = log.lock().grace_until();
     let mut in_grace = true;
+    let mut warned = None;
     let (code, why) = loop {
         tokio::select! {
             accepted = served.listener.accept() => match accepted {
@@ -118,9 +124,13 @@ async fn run(served: Served, log: Arc<SharedLog>, leave: Arc<Notify>, period: Du
                     next += 1;
                     connections.spawn(serve(stream, next, Arc::clone(&log)));
                 }
-                Ok(_) => tracing::warn!(
-                    "the bus refused a connection: there are {MAX_CONNECTIONS} already"
-                ),
+                Ok(_) => {
+                    if is_due(&mut warned, Instant::now()) {
+                        tracing::warn!(
+                            "the bus refused a connection: there are {MAX_CONNECTIONS} already"
+                        );
+                    }
+                }
                 Err(error) => {
                     // Out of file descriptors, most likely: others may free some.
                     tracing::warn!("the bus cannot accept a connection: {error}");
@@ -158,6 +168,15 @@ async fn run(served: Served, log: Arc<SharedLog>, leave: Arc<Notify>, period: Du
     let _ = timeout(CUT_TIMEOUT, all).await;
     connections.shutdown().await;
     drop(served);
+}
+
+/// Whether it is time to warn again; then it counts as done.
+fn is_due(warned: &mut Option<Instant>, now: Instant) -> bool {
+    let is_due = warned.is_none_or(|last| now - last >= FULL_WARNING_PAUSE);
+    if is_due {
+        *warned = Some(now);
+    }
+    is_due
 }
 
 /// Removes the connection from the log when its task ends, however it ends.
@@ -280,7 +299,10 @@ fn apply(
                 log.data(connection, data, now)
             }
             Frame::Ack { count } => log.ack(connection, count, now),
-            Frame::Bye => break Ok(true),
+            Frame::Bye => {
+                log.leave(connection, now);
+                break Ok(true);
+            }
             other => Err(BadFrame(format!("a member may not send {other:?}"))),
         };
         if let Err(bad) = done {
@@ -316,5 +338,20 @@ async fn write_all(
         } else if batch.write_to(write).await.is_err() || gathered == Gathered::Last {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_connections_is_warned_of_once_a_second() {
+        let start = Instant::now();
+        let mut warned = None;
+        let lines = (0..3000)
+            .filter(|ms| is_due(&mut warned, start + Duration::from_millis(*ms)))
+            .count();
+        assert_eq!(lines, 3);
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Inbox {
     peers: HashMap<Arc<str>, Peer>,
     /// Oldest first.
     departed: VecDeque<(Arc<str>, Peer)>,
+    /// A hub has said who is there: from then on this process should get everything.
+    was_welcomed: bool,
     events: HandOut<BusEvent>,
     /// The plugin has asked for events: before, there is nobody to keep them for.
     subscribed: bool,
@@ -55,6 +57,7 @@ impl Inbox {
             own,
             peers: HashMap::new(),
             departed: VecDeque::new(),
+            was_welcomed: false,
             events: HandOut::new(MAX_EVENTS, max_bytes),
             subscribed: false,
             announced: BTreeMap::new(),
@@ -77,12 +80,27 @@ impl Inbox {
         for id in gone {
             self.left(&id);
         }
+        let is_back = std::mem::replace(&mut self.was_welcomed, true);
         for member in members {
             // Those without a base are awaited: they count as they did before.
-            if member.base.is_some() {
-                self.joined(&member);
+            let Some(base) = member.base else {
+                continue;
+            };
+            // Who came while this process was not connected may have sent what all others have.
+            if is_back && member.id != self.own && !self.has_met(&member) {
+                self.lagged(base);
             }
+            self.joined(&member);
         }
+    }
+
+    /// Is or was this process of that id there, as far as is remembered?
+    fn has_met(&self, member: &Known) -> bool {
+        let departed = self.departed.iter().map(|(id, peer)| (id, peer));
+        self.peers
+            .iter()
+            .chain(departed)
+            .any(|(id, peer)| *id == member.id && peer.incarnation == member.incarnation)
     }
 
     pub(super) fn joined(&mut self, member: &Known) {
@@ -361,6 +379,27 @@ mod tests {
         assert_eq!(told(&mut inbox), "+a +b -b ?5");
         inbox.joined(&member("b", 1, 2));
         assert_eq!(told(&mut inbox), "?2 +b", "it is the same as before");
+    }
+
+    #[test]
+    fn what_members_sent_that_came_while_this_one_was_away_is_told() {
+        let mut inbox = inbox();
+        inbox.welcome(vec![member("a", 1, 3), member("b", 1, 0)]);
+        assert_eq!(told(&mut inbox), "+a +b", "nothing is missed at the start");
+        // a was started again, "new" came, "idle" has sent nothing, and "later" comes afterwards.
+        inbox.welcome(vec![
+            member("a", 2, 4),
+            member("b", 1, 0),
+            member("idle", 1, 0),
+            member("me", 1, 9),
+            member("new", 1, 100),
+        ]);
+        inbox.joined(&member("later", 1, 5));
+        let expected = "?4 -a +a +idle ?100 +new +later";
+        assert_eq!(told(&mut inbox), expected);
+        assert_eq!(inbox.missed(), 104);
+        inbox.data(&data("new", 101)).unwrap();
+        assert_eq!(told(&mut inbox), "new101");
     }
 
     #[test]

@@ -60,8 +60,10 @@ pub(super) struct Log {
     members: BTreeMap<Arc<str>, Member>,
     senders: HashMap<Arc<str>, Sender>,
     connections: BTreeMap<ConnectionId, Connection>,
-    /// Members of before the takeover that have not come back.
+    /// Members of before the takeover that have not come back, or whose connection broke since.
     awaited: Vec<Arc<str>>,
+    /// There were others before, and nobody who knows them is back.
+    awaits_strangers: bool,
     /// Until when they may.
     grace_until: Instant,
     last_tick: Instant,
@@ -151,9 +153,16 @@ impl Log {
             senders: HashMap::new(),
             connections: BTreeMap::new(),
             awaited: Vec::new(),
+            awaits_strangers: false,
             grace_until: now + rejoin_grace,
             last_tick: now,
         }
+    }
+
+    /// There was a hub before this one: its members may be back in a moment, though nobody here
+    /// knows who they are. Till one of them is, nothing is stable.
+    pub(super) fn await_strangers(&mut self) {
+        self.awaits_strangers = true;
     }
 
     /// A connection that has not said hello.
@@ -178,14 +187,18 @@ impl Log {
         data: Data,
         now: Instant,
     ) -> Result<(), BadFrame> {
+        let known = self.senders.get(data.sender()).map_or(0, |s| s.last_seq);
         let Some(receiver) = self.receiver_mut(connection) else {
             return Err(BadFrame("data before hello".to_owned()));
         };
         if data.sender() != &*receiver.id {
             return Err(BadFrame("data in the name of another member".to_owned()));
         }
-        if Some(data.seq) != receiver.last_seq.checked_add(1) {
-            let (got, last) = (data.seq, receiver.last_seq);
+        // What got here on an earlier connection may become stable while it is sent again: the
+        // member then leaves out the rest of it.
+        let last = receiver.last_seq;
+        if data.seq <= last || data.seq > last.max(known).saturating_add(1) {
+            let got = data.seq;
             return Err(BadFrame(format!("frame {got} follows frame {last}")));
         }
         receiver.last_seq = data.seq;
@@ -246,26 +259,22 @@ impl Log {
         Ok(())
     }
 
-    /// The connection ends. Its frames that are in the log go on.
+    /// The member leaves. Its frames that are in the log go on.
     pub(super) fn leave(&mut self, connection: ConnectionId, now: Instant) {
-        let Some(receiver) = self
-            .connections
-            .get_mut(&connection)
-            .and_then(|ended| ended.receiver.take())
-        else {
-            return;
-        };
-        if let Some(sender) = self.senders.get_mut(&receiver.id) {
-            sender.connection = None;
+        if let Some(id) = self.detach(connection) {
+            self.append(What::Left(id), now);
+            self.trim();
+            self.wake_writers();
         }
-        self.append(What::Left(receiver.id), now);
-        self.trim();
-        self.wake_writers();
     }
 
     /// Ends a connection for this reason, which is the last thing that it is told.
     pub(super) fn cut(&mut self, connection: ConnectionId, code: CutCode, why: String) {
         self.leave(connection, Instant::now());
+        self.dismiss(connection, code, why);
+    }
+
+    fn dismiss(&mut self, connection: ConnectionId, code: CutCode, why: String) {
         if let Some(ended) = self.connections.get_mut(&connection) {
             ended.cut.get_or_insert((code, why));
             ended.wakers.write.notify_one();
@@ -290,7 +299,7 @@ impl Log {
 
     /// The task of the connection is over.
     pub(super) fn forget(&mut self, connection: ConnectionId) {
-        self.leave(connection, Instant::now());
+        self.lose(connection, Instant::now());
         self.connections.remove(&connection);
     }
 
@@ -299,6 +308,7 @@ impl Log {
         let was_stopped = now - self.last_tick > period * 3;
         self.last_tick = now;
         if now >= self.grace_until {
+            self.awaits_strangers = false;
             for id in std::mem::take(&mut self.awaited) {
                 self.append(What::Left(id), now);
             }
@@ -410,7 +420,7 @@ impl Log {
 
     /// Drops what all have taken, and tells its senders.
     fn trim(&mut self) {
-        if !self.awaited.is_empty() {
+        if self.awaits_strangers || !self.awaited.is_empty() {
             return;
         }
         let end = self.first + self.entries.len() as u64;

@@ -65,6 +65,8 @@ use super::handout::Rollback;
 
 /// How long `close` waits for the others to take what was accepted.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most that `next` waits, so that no wait is too long for the clock.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Something that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,7 +188,7 @@ impl Bus {
         self.0.member.subscribe();
     }
 
-    /// Waits up to `wait` for events and hands them out: at most `max_events`, and about
+    /// Waits up to `wait` (a day at most) for events and hands them out: at most `max_events`, and about
     /// `max_bytes` bytes, but one if there is one. They stay until [`Bus::commit`]; another call
     /// before that returns what comes after them. May be dropped at any time.
     ///
@@ -201,7 +203,7 @@ impl Bus {
     ) -> Result<Vec<BusEvent>, BusError> {
         let member = &self.0.member;
         member.subscribe();
-        let until = Instant::now() + wait;
+        let until = Instant::now() + wait.min(MAX_WAIT);
         loop {
             let arrived = member.arrived.notified();
             tokio::pin!(arrived);

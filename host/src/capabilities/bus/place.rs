@@ -57,7 +57,7 @@ impl Place {
                 let what = format!("the folder {} cannot be made: {error}", folder.display());
                 io::Error::new(error.kind(), what)
             })?;
-        check_folder(folder, &fs::metadata(folder)?, own_user())
+        check_folder(folder, own_user())
     }
 
     pub(super) async fn connect(&self) -> Result<UnixStream, NoConnection> {
@@ -98,8 +98,12 @@ impl Place {
             return Ok(None);
         }
         // Whoever bound the socket is dead, or would hold the lock.
+        let mut after_another = false;
         match fs::symlink_metadata(&self.socket) {
-            Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(&self.socket)?,
+            Ok(metadata) if metadata.file_type().is_socket() => {
+                after_another = true;
+                fs::remove_file(&self.socket)?;
+            }
             Ok(_) => {
                 let what = format!(
                     "{} exists and is not a socket: set `path` to another",
@@ -116,6 +120,7 @@ impl Place {
         let socket_file = FileId::of(&fs::symlink_metadata(&self.socket)?);
         Ok(Some(Served {
             listener,
+            after_another,
             lock,
             place: self.clone(),
             socket_file,
@@ -129,6 +134,8 @@ impl Place {
 pub(super) struct Served {
     // Fields are dropped in this order: nobody else may bind while this one still listens.
     pub(super) listener: UnixListener,
+    /// A socket was there already: whoever served it is dead.
+    pub(super) after_another: bool,
     #[expect(dead_code, reason = "holds the lock as long as it is open")]
     lock: File,
     place: Place,
@@ -140,9 +147,13 @@ impl Served {
     /// Are socket and lock still where others look for them? A cleaner of temporary files may
     /// have removed them.
     pub(super) fn is_in_place(&self) -> bool {
-        let file = |path: &Path| fs::symlink_metadata(path).ok().as_ref().map(FileId::of);
-        file(&self.place.socket) == Some(self.socket_file)
-            && file(&self.place.lock) == Some(self.lock_file)
+        let socket = fs::symlink_metadata(&self.place.socket);
+        // It was opened through a link if the operator made it one.
+        let lock = fs::metadata(&self.place.lock);
+        let is_file = |found: io::Result<Metadata>, file| {
+            found.is_ok_and(|metadata| FileId::of(&metadata) == file)
+        };
+        is_file(socket, self.socket_file) && is_file(lock, self.lock_file)
     }
 }
 
@@ -165,12 +176,18 @@ fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-fn check_folder(folder: &Path, metadata: &Metadata, own: u32) -> io::Result<()> {
-    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
-    let others_may_write = mode & 0o002 != 0 && mode & 0o1000 == 0;
-    if (owner == own || owner == 0) && !others_may_write {
+fn check_folder(folder: &Path, own: u32) -> io::Result<()> {
+    let metadata = fs::metadata(folder)?;
+    let mode = metadata.mode() & 0o7777;
+    // The group counts as others: its members are not this user.
+    let others_may_write = mode & 0o022 != 0 && mode & 0o1000 == 0;
+    // If it is a link, whoever owns that may let it point elsewhere.
+    let owners = [fs::symlink_metadata(folder)?.uid(), metadata.uid()];
+    let stranger = owners.into_iter().find(|&owner| owner != own && owner != 0);
+    if stranger.is_none() && !others_may_write {
         return Ok(());
     }
+    let owner = stranger.unwrap_or(metadata.uid());
     let what = format!(
         "the folder {} (owner {owner}, mode {mode:o}) is open to other users; set `path` to a \
          socket in a folder that belongs to user {own} alone",
@@ -198,6 +215,8 @@ fn allow(peer: u32, own: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::{lchown, symlink};
 
     use super::*;
 
@@ -258,15 +277,44 @@ mod tests {
         let own = fs::metadata(folder.path()).unwrap().uid();
         let check = |mode: u32, own: u32| {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
-            check_folder(folder.path(), &fs::metadata(folder.path()).unwrap(), own)
+            check_folder(folder.path(), own)
         };
         assert!(check(0o755, own).is_ok());
         assert!(check(0o1777, own).is_ok(), "like /tmp");
+        assert!(check(0o775, own).is_err(), "the group is not this user");
         let error = check(0o777, own).unwrap_err().to_string();
         assert!(error.contains("set `path`"), "{error}");
         if own != 0 {
             assert!(check(0o755, own + 1).is_err(), "another user's");
         }
+    }
+
+    #[test]
+    fn a_folder_behind_a_link_of_another_user_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        fs::create_dir(&real).unwrap();
+        symlink(&real, &link).unwrap();
+        let place = Place::new(&link.join("bus.sock"));
+        place.prepare().unwrap();
+        // Only root can give it away.
+        if own_user() == 0 {
+            lchown(&link, Some(4711), None).unwrap();
+            let error = place.prepare().unwrap_err().to_string();
+            assert!(error.contains("owner 4711"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_a_link_stays_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("bus.sock.lock");
+        symlink(folder.path().join("elsewhere"), &link).unwrap();
+        let place = Place::new(&folder.path().join("bus.sock"));
+        let served = place.serve().unwrap().unwrap();
+        assert!(served.is_in_place());
+        fs::remove_file(&link).unwrap();
+        assert!(!served.is_in_place());
     }
 
     #[test]

@@ -75,7 +75,14 @@ impl Member {
         tokio::pin!(reading);
         tokio::select! {
             end = &mut reading => return end,
-            is_said = &mut writing => return if is_said { End::Closed } else { End::HubGone },
+            is_said = &mut writing => {
+                if is_said {
+                    return End::Closed;
+                }
+                // The hub has closed the connection. If it said why, that is still to be read.
+                let why = timeout(GOODBYE_TIMEOUT, &mut reading).await;
+                return why.unwrap_or(End::HubGone);
+            }
             () = self.closing.notified() => {}
         }
         let goodbye = async {
@@ -258,6 +265,41 @@ impl Member {
             } else if is_last {
                 return true;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::capabilities::bus::{BusOptions, place::Place};
+
+    #[tokio::test]
+    async fn the_reason_of_a_hub_that_closed_is_read_though_writing_failed_first() {
+        // Which side is looked at first is left to chance.
+        for _ in 0..50 {
+            let place = Place::new("nowhere.sock".as_ref());
+            let member = Member::new("me".into(), BusOptions::default(), place);
+            member.send(vec![Bytes::from_static(b"frame")], 100);
+            let (mut hub, stream) = UnixStream::pair().unwrap();
+            let mut batch = WriteBatch::new();
+            batch.push(&Frame::Welcome {
+                hub: "hub".into(),
+                incarnation: 1,
+                members: Vec::new(),
+            });
+            batch.push(&Frame::Cut {
+                code: CutCode::Stalled,
+                text: "too slow".to_owned(),
+            });
+            batch.write_to(&mut hub).await.unwrap();
+            drop(hub);
+            let end = member.session(stream).await;
+            assert!(matches!(end, End::Stalled(why) if why == "too slow"));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! How a member gets into the log: who may, what it is told, and whom it brings back to mind.
+//! How a member gets into the log: who may, what it is told, and whom it brings back to mind; and
+//! how its connection is lost or replaced.
 
 use std::sync::Arc;
 
@@ -33,9 +34,11 @@ impl Log {
                 .map(|connection| (connection, sender.incarnation))
         });
         match former {
-            // The end of its former connection is just not noticed yet.
+            // The end of its former connection is just not noticed yet. It has not left, and what
+            // it lacks must not be dropped before it is back in the log, below.
             Some((former, incarnation)) if incarnation == hello.incarnation => {
-                self.cut(
+                self.detach(former);
+                self.dismiss(
                     former,
                     CutCode::Refused,
                     "it came back on another connection".into(),
@@ -55,6 +58,8 @@ impl Log {
         }
         if now < self.grace_until {
             self.await_others(hello);
+            // It has named everybody.
+            self.awaits_strangers &= hello.others.is_empty();
         }
         self.awaited.retain(|awaited| awaited != id);
 
@@ -117,6 +122,28 @@ impl Log {
         Ok(())
     }
 
+    /// The connection ended without goodbye. Soon after a takeover, members give up connections
+    /// that were not answered in time and try again: until the grace is over, what they lack is
+    /// kept.
+    pub(super) fn lose(&mut self, connection: ConnectionId, now: Instant) {
+        // Nobody may fill the memory by coming under one name after the other.
+        if now >= self.grace_until || self.awaited.len() >= MAX_MEMBERS {
+            self.leave(connection, now);
+        } else if let Some(id) = self.detach(connection) {
+            self.awaited.push(id);
+        }
+    }
+
+    /// Takes the member off its connection, which says nothing to the others yet. Returns who it
+    /// was.
+    pub(super) fn detach(&mut self, connection: ConnectionId) -> Option<Arc<str>> {
+        let receiver = self.connections.get_mut(&connection)?.receiver.take()?;
+        if let Some(sender) = self.senders.get_mut(&receiver.id) {
+            sender.connection = None;
+        }
+        Some(receiver.id)
+    }
+
     /// Who is there at the front of the log, where this member begins to read.
     fn membership_for(&self, hello: &Hello) -> Vec<Known> {
         let here = self.members.iter().map(|(id, member)| Known {
@@ -128,7 +155,8 @@ impl Log {
         let came_back = hello.others.iter().filter(|(id, incarnation)| {
             !self.members.contains_key(id)
                 && self.senders.get(id).is_some_and(|sender| {
-                    sender.connection.is_some() && sender.incarnation == *incarnation
+                    let is_here = sender.connection.is_some() || self.awaited.contains(id);
+                    is_here && sender.incarnation == *incarnation
                 })
         });
         let came_back = came_back.map(|(id, incarnation)| Known {

@@ -123,7 +123,7 @@ async fn a_member_that_goes_is_not_waited_for_and_its_frames_come_before_its_end
     ack(&mut log, 1, 1);
     send(&mut log, 1, "a", 1);
     send(&mut log, 2, "b", 1);
-    log.forget(2);
+    log.leave(2, Instant::now());
     assert_eq!(written(&mut log, 1).await, "ok1 b1 -b");
     ack(&mut log, 1, 3);
     assert!(log.entries.is_empty() && log.senders.len() == 1);
@@ -172,6 +172,25 @@ async fn after_a_takeover_nothing_is_stable_before_all_are_back() {
     assert_eq!(written(&mut log, 1).await, "ok6");
 }
 
+#[tokio::test]
+async fn a_newcomer_that_serves_first_keeps_its_frames_for_those_of_before() {
+    let mut log = log();
+    log.await_strangers();
+    join(&mut log, 1, hello("new", 0, &[]));
+    send(&mut log, 1, "new", 1);
+    assert_eq!(written(&mut log, 1).await, "()", "nothing is stable yet");
+    join(&mut log, 2, hello("old", 4, &["older"]));
+    assert_eq!(written(&mut log, 2).await, "(older?) +new0 new1");
+    join(&mut log, 3, hello("older", 0, &["old"]));
+    for connection in [1, 2, 3] {
+        written(&mut log, connection).await;
+    }
+    ack(&mut log, 2, 3);
+    ack(&mut log, 3, 3);
+    ack(&mut log, 1, 2);
+    assert!(written(&mut log, 1).await.contains("ok1"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_does_not_come_back_in_time_has_left() {
     let mut log = log();
@@ -205,10 +224,99 @@ async fn frames_that_are_sent_again_to_the_same_hub_are_not_repeated() {
     for seq in 1..=4 {
         send(&mut log, 3, "a", seq);
     }
-    assert_eq!(written(&mut log, 2).await, "a1 a2 a3 -a +a3 a4");
-    ack(&mut log, 2, 6);
-    assert_eq!(written(&mut log, 3).await, "(b0) ok4");
+    assert_eq!(written(&mut log, 2).await, "a1 a2 a3 +a3 a4");
+    ack(&mut log, 2, 5);
+    assert_eq!(written(&mut log, 3).await, "(b?) +b0");
+    ack(&mut log, 3, 1);
+    assert_eq!(written(&mut log, 3).await, "ok4");
     assert!(log.entries.is_empty());
+}
+
+#[tokio::test]
+async fn what_became_stable_in_between_need_not_be_sent_again() {
+    let mut log = log();
+    for (connection, id) in [(1, "a"), (2, "b"), (3, "slow")] {
+        join(&mut log, connection, hello(id, 0, &[]));
+    }
+    for (connection, others) in [(1, 2), (2, 1), (3, 1)] {
+        written(&mut log, connection).await;
+        ack(&mut log, connection, others);
+    }
+    for seq in 1..=3 {
+        send(&mut log, 1, "a", seq);
+    }
+    written(&mut log, 2).await;
+    written(&mut log, 3).await;
+    ack(&mut log, 2, 4);
+    join(&mut log, 4, hello("a", 0, &["b", "slow"]));
+    send(&mut log, 4, "a", 1);
+    ack(&mut log, 3, 4);
+    assert_eq!(written(&mut log, 4).await, "(b0 slow0) ok3");
+    let ahead = log.data(4, data("a", 5, 10), Instant::now()).unwrap_err();
+    assert!(ahead.to_string().contains("frame 5 follows"), "{ahead}");
+    send(&mut log, 4, "a", 4);
+    let back = log.data(4, data("a", 3, 10), Instant::now()).unwrap_err();
+    assert!(back.to_string().contains("frame 3 follows"), "{back}");
+}
+
+/// One that lacks frames of another.
+async fn behind() -> Log {
+    let mut log = log();
+    join(&mut log, 1, hello("a", 0, &[]));
+    join(&mut log, 2, hello("b", 0, &[]));
+    written(&mut log, 1).await;
+    ack(&mut log, 1, 1);
+    for seq in 1..=2 {
+        send(&mut log, 1, "a", seq);
+    }
+    log
+}
+
+#[tokio::test]
+async fn a_member_that_replaces_its_connection_loses_nothing() {
+    let mut log = behind().await;
+    log.grace_until = Instant::now();
+    join(&mut log, 3, hello("b", 0, &["a"]));
+    log.forget(2);
+    assert_eq!(written(&mut log, 3).await, "(a0) a1 a2");
+    assert_eq!(written(&mut log, 1).await, "+b0", "and it has not left");
+    ack(&mut log, 1, 2);
+    ack(&mut log, 3, 2);
+    assert_eq!(written(&mut log, 1).await, "ok2");
+    assert!(log.entries.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_in_the_grace_may_be_made_again() {
+    let mut log = behind().await;
+    log.forget(2);
+    assert_eq!(written(&mut log, 1).await, "");
+    join(&mut log, 3, hello("late", 0, &["b"]));
+    assert_eq!(written(&mut log, 3).await, "(a0 b0) a1 a2");
+    ack(&mut log, 3, 2);
+    join(&mut log, 4, hello("b", 0, &["a"]));
+    assert_eq!(written(&mut log, 4).await, "(a0) a1 a2 +late0");
+    assert_eq!(written(&mut log, 1).await, "+late0 +b0");
+    log.forget(4);
+    tokio::time::advance(GRACE).await;
+    log.tick(TICK, Instant::now());
+    assert_eq!(
+        written(&mut log, 1).await,
+        "ok2 -b",
+        "in the end it is gone"
+    );
+    log.forget(3);
+    assert_eq!(written(&mut log, 1).await, "-late", "the grace is over");
+}
+
+#[tokio::test]
+async fn who_broke_off_in_the_grace_has_not_left_for_those_who_knew_it() {
+    let mut log = log();
+    join(&mut log, 1, hello("a", 0, &["c"]));
+    join(&mut log, 2, hello("b", 0, &["c"]));
+    log.forget(2);
+    join(&mut log, 3, hello("c", 0, &["a", "b"]));
+    assert_eq!(written(&mut log, 3).await, "(a? b?) +a0 +b0");
 }
 
 #[tokio::test(start_paused = true)]

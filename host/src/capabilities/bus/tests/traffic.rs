@@ -231,6 +231,14 @@ async fn a_frame_that_kills_the_plugin_becomes_lagged_and_the_rest_arrives() {
 }
 
 #[tokio::test]
+async fn a_wait_may_be_as_long_as_a_duration_can_be() {
+    let site = Site::new();
+    let buses = site.start_all(&["a", "b"]).await;
+    let events = buses[1].next(Duration::MAX, 1, usize::MAX).await.unwrap();
+    assert_eq!(events, [joined("a")]);
+}
+
+#[tokio::test]
 async fn a_wait_that_is_dropped_takes_nothing() {
     let site = Site::new();
     let buses = site.start_all(&["a", "b"]).await;
