@@ -49,10 +49,13 @@ use crate::{
 ///
 /// Give it to the builder; handlers and emitters stay as they are:
 ///
-/// ```ignore
-/// let (layer, io) = SocketIo::builder()
+/// ```no_run
+/// # fn build(board: switchboard::Board) {
+/// let (layer, io) = socketioxide::SocketIo::builder()
 ///     .with_adapter::<switchboard::Adapter<_>>(board)
 ///     .build_layer();
+/// # let _ = (layer, io);
+/// # }
 /// ```
 ///
 /// A socket's id is a room on every server, as in Node.js: `io.to(id)` reaches that socket

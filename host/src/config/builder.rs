@@ -12,7 +12,7 @@ use crate::{capabilities::bus::BusOptions, cluster::ClusterOptions};
 /// [`build`](Self::build), so that everything that is wrong is reported together.
 ///
 /// ```
-/// # use switchboard::{Config, ConfigError};
+/// # use switchboard::config::{Config, ConfigError};
 /// # fn main() -> Result<(), ConfigError> {
 /// let config = Config::builder().name("chat").transport("none").build()?;
 /// assert_eq!(config.name.as_str(), "chat");

@@ -9,6 +9,7 @@ use std::{
 
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
+use wasmtime::Store;
 
 use super::{
     node::PluginState,
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     bindings::switchboard::transport::lifecycle::OpenFailure,
     capabilities::Wake,
-    runtime::{Fault, Guest},
+    runtime::{Fault, Guest, GuestState},
 };
 
 /// How a plugin that fails is started again.
@@ -342,8 +343,24 @@ impl<A> Keeper<A> {
         self.live.as_mut()
     }
 
-    /// Ends the instance; the next call would start another.
-    pub(super) fn take(&mut self) -> Option<Live<A>> {
-        self.live.take().filter(|live| live.guest.is_alive())
+    /// The plugin's last call, if an instance lives; the next call would start another.
+    pub(super) async fn close(
+        &mut self,
+        close: impl AsyncFnOnce(&A, &mut Store<GuestState<PluginState>>) -> wasmtime::Result<()>,
+    ) {
+        let live = self.live.take().filter(|live| live.guest.is_alive());
+        let Some(Live { mut guest, api }) = live else {
+            return;
+        };
+        let timeout = guest.limits().call_timeout;
+        let closed = guest.call("close", timeout, async |store, _| close(&api, store).await);
+        match closed.await {
+            Ok(()) => guest.state_mut().capabilities.effects.commit(false),
+            Err(fault) => tracing::warn!(
+                plugin = self.plugin.name,
+                role = self.role.name(),
+                "the plugin failed when it was closed: {fault}"
+            ),
+        }
     }
 }

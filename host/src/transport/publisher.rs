@@ -120,19 +120,9 @@ impl PluginPublisher {
     }
 
     async fn end(&mut self) {
-        let Some(Live { mut guest, api }) = self.keeper.take() else {
-            return;
-        };
-        let timeout = guest.limits().call_timeout;
-        match guest
-            .call("close", timeout, async |store, _| {
-                api.call_close(store).await
-            })
-            .await
-        {
-            Ok(()) => guest.state_mut().capabilities.effects.commit(true),
-            Err(fault) => tracing::warn!("the publisher failed when it was closed: {fault}"),
-        }
+        self.keeper
+            .close(async |api, store| api.call_close(store).await)
+            .await;
     }
 }
 

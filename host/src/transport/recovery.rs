@@ -161,19 +161,9 @@ impl Recovery {
 
     pub(crate) async fn close(&self) {
         let mut keeper = self.keeper.lock().await;
-        let Some(Live { mut guest, api }) = keeper.take() else {
-            return;
-        };
-        let timeout = guest.limits().call_timeout;
-        match guest
-            .call("close", timeout, async |store, _| {
-                api.call_close(store).await
-            })
-            .await
-        {
-            Ok(()) => guest.state_mut().capabilities.effects.commit(true),
-            Err(fault) => tracing::warn!("the session store failed when it was closed: {fault}"),
-        }
+        keeper
+            .close(async |api, store| api.call_close(store).await)
+            .await;
     }
 }
 

@@ -300,19 +300,9 @@ impl Worker {
     }
 
     async fn close(&mut self) {
-        let Some(Live { mut guest, api }) = self.keeper.take() else {
-            return;
-        };
-        let timeout = guest.limits().call_timeout;
-        match guest
-            .call("close", timeout, async |store, _| {
-                api.call_close(store).await
-            })
-            .await
-        {
-            Ok(()) => guest.state_mut().capabilities.effects.commit(false),
-            Err(fault) => tracing::warn!("the subscriber failed when it was closed: {fault}"),
-        }
+        self.keeper
+            .close(async |api, store| api.call_close(store).await)
+            .await;
     }
 }
 
