@@ -119,6 +119,10 @@ impl Outbox {
             Ok(turn) => Some(turn),
             Err(_) if when_full == OutboxFull::Fail => None,
             Err(_) => {
+                // Else another thread is just putting its message in.
+                if self.messages.available_permits() == 0 || self.bytes.available_permits() == 0 {
+                    self.counters.full.add(1);
+                }
                 let turn = self.turn.acquire().await;
                 Some(turn.map_err(|_| SendError::Closed)?)
             }

@@ -39,7 +39,7 @@ pub struct Stats {
     pub faulted: u64,
     /// Messages still in the outbox when its time to close was over.
     pub unsent: u64,
-    /// Senders that found the outbox full.
+    /// Times that a sender found the outbox full.
     pub full: u64,
 
     /// Messages that arrived, own ones included.
