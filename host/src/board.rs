@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use crate::{
     Error,
+    adapter::Attachment,
+    api::Operators,
     capabilities::bus::BusStatus,
-    cluster::{Cluster, NodeId, Stats},
+    cluster::{Cluster, ClusterNode, NodeEvents, NodeId, Stats},
     config::Config,
     transport::{OpenTransport, Recovery, TransportHandle, TransportStatus},
 };
@@ -31,6 +33,8 @@ pub struct Board(Arc<Inner>);
 struct Inner {
     cluster: Cluster,
     transport: TransportHandle,
+    /// The server that joins through this board, once it is known.
+    attachment: Attachment,
 }
 
 /// How a server stands in its cluster.
@@ -68,6 +72,7 @@ impl Board {
         Ok(Self(Arc::new(Inner {
             cluster,
             transport: handle,
+            attachment: Attachment::default(),
         })))
     }
 
@@ -79,6 +84,52 @@ impl Board {
     /// The cluster core: what the adapter uses, for those who need more.
     pub fn cluster(&self) -> &Cluster {
         &self.0.cluster
+    }
+
+    pub(crate) fn attachment(&self) -> &Attachment {
+        &self.0.attachment
+    }
+
+    /// One namespace in the whole cluster: events, rooms, sockets and servers of all nodes. It
+    /// concerns this server as far as it serves the namespace (`io.ns("/chat", …)`), now or later.
+    pub fn of(&self, namespace: impl AsRef<str>) -> Operators {
+        Operators::new(self.0.cluster.clone(), namespace.as_ref().to_owned())
+    }
+
+    /// The other nodes of the cluster: since when, last heard, in which namespaces. Over the
+    /// classic Redis adapter, Node.js servers are counted and not named.
+    ///
+    /// ```no_run
+    /// # fn run(board: switchboard::Board) {
+    /// for node in board.nodes() {
+    ///     println!("{} in {:?} since {:?}", node.id, node.namespaces, node.since);
+    /// }
+    /// # }
+    /// ```
+    pub fn nodes(&self) -> Vec<ClusterNode> {
+        self.0.cluster.all_nodes()
+    }
+
+    /// Tells when a node joins, leaves or is given up, from now on.
+    ///
+    /// ```no_run
+    /// # async fn run(board: switchboard::Board) {
+    /// use switchboard::NodeEvent;
+    ///
+    /// let mut events = board.node_events();
+    /// while let Some(event) = events.next().await {
+    ///     match event {
+    ///         NodeEvent::Joined { node, namespace } => println!("{node} joined {namespace}"),
+    ///         NodeEvent::Left { node, namespace, reason } => {
+    ///             println!("{node} left {namespace}: {reason:?}");
+    ///         }
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn node_events(&self) -> NodeEvents {
+        self.0.cluster.node_events()
     }
 
     /// How many servers serve a namespace, this one included, as far as is known now.
@@ -107,6 +158,7 @@ impl Board {
     pub async fn close(&self) {
         self.0.cluster.close().await;
         self.0.transport.close().await;
+        self.0.attachment.close();
         tracing::info!(node = %self.node(), "left the cluster");
     }
 }

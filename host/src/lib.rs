@@ -27,9 +27,11 @@
 mod bindings;
 mod board;
 mod error;
+mod payload;
 mod suggest;
 
 pub mod adapter;
+pub mod api;
 pub mod capabilities;
 pub mod cluster;
 pub mod config;
@@ -37,8 +39,12 @@ pub mod plugins;
 pub mod runtime;
 pub mod transport;
 
-pub use adapter::Adapter;
+pub use adapter::{Adapter, BoardLayer, HandshakeLayer, KeepAuth, PeerAddr, Secure};
+pub use api::{
+    Acks, Answer, AnswerError, ApiError, ClientAnswer, Emitter, EmitterOperators, Handshake,
+    IntoRooms, NoAnswer, NodeAnswer, Operators, RemoteSocket, SocketId,
+};
 pub use board::{Board, Status};
-pub use cluster::NodeId;
+pub use cluster::{ClusterNode, LeftReason, NodeEvent, NodeEvents, NodeId, Partial};
 pub use config::Config;
 pub use error::{Error, Fault};

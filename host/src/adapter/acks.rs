@@ -19,12 +19,11 @@ use socketioxide_core::{
 };
 use tracing::warn;
 
-use super::{
-    apply::LocalAcks,
-    drops::Drops,
+use super::{apply::LocalAcks, drops::Drops};
+use crate::{
+    cluster::{RemoteAck, RemoteAcks, local::LocalAck, message::Namespace},
     payload::{Codec, encode_untrusted},
 };
-use crate::cluster::{RemoteAck, RemoteAcks, local::LocalAck, message::Namespace};
 
 /// Characters of another node's error that go into the log.
 const MAX_LOGGED_CHARS: usize = 200;

@@ -5,8 +5,7 @@ use socketioxide_core::{
     parser::ParserError,
 };
 
-use super::payload::PayloadError;
-use crate::cluster::SendError;
+use crate::{cluster::SendError, payload::PayloadError};
 
 /// An operation was applied to the sockets of this server, but not to those of the others.
 ///

@@ -17,15 +17,19 @@ use socketioxide_core::{
 };
 use tracing::{debug, warn};
 
-use super::{Adapter, acks, payload::Codec, select, select::Selection};
-use crate::cluster::{
-    local::{Local, LocalAck},
-    message::{Broadcast, Namespace, Payload, Room, SocketInfo, Target},
+use super::{
+    Adapter, acks,
+    describe::{Describer, Description},
+    select,
+    select::Selection,
 };
-
-/// A handshake with the members that Node.js servers read, all empty: socketioxide gives an
-/// adapter no access to the real one.
-const EMPTY_HANDSHAKE: &str = r#"{"headers":{},"time":"","address":"","xdomain":false,"secure":false,"issued":0,"url":"","query":{},"auth":{}}"#;
+use crate::{
+    cluster::{
+        local::{Local, LocalAck},
+        message::{Broadcast, Namespace, Room, SocketInfo, Target},
+    },
+    payload::Codec,
+};
 
 /// What the cluster holds of an adapter. Weak, so that a server that is dropped without being
 /// closed is freed all the same.
@@ -96,12 +100,12 @@ impl<E: SocketEmitter> Local for LocalNamespace<E> {
         let Some(adapter) = self.adapter.upgrade() else {
             return;
         };
-        if close {
-            // An adapter has no way to the connection below; leaving the namespace is what is
-            // left, and a client without namespaces closes its connection itself.
-            debug!(namespace = %self.namespace, "disconnecting from the namespace only");
-        }
-        let disconnected = Selection::of_target(&adapter.local, target).disconnect(&adapter.local);
+        let selection = Selection::of_target(&adapter.local, target);
+        let disconnected = if close {
+            adapter.disconnect_wholly(selection)
+        } else {
+            selection.disconnect(&adapter.local)
+        };
         if let Err(errors) = disconnected {
             warn!(
                 namespace = %self.namespace,
@@ -116,13 +120,28 @@ impl<E: SocketEmitter> Local for LocalNamespace<E> {
         let Some(adapter) = self.adapter.upgrade() else {
             return Vec::new();
         };
+        let describer = adapter.attachment.describer(self.namespace.as_str());
         Selection::of_target(&adapter.local, target)
             .sockets(&adapter.local)
             .into_iter()
-            .map(|socket| adapter.describe(socket.id))
+            .map(|socket| adapter.describe(socket.id, describer.as_ref()))
             .collect()
     }
 
+    fn socket_ids(&self, target: &Target) -> Vec<Arc<str>> {
+        let Some(adapter) = self.adapter.upgrade() else {
+            return Vec::new();
+        };
+        Selection::of_target(&adapter.local, target)
+            .sockets(&adapter.local)
+            .into_iter()
+            .map(|socket| socket.id.as_str().into())
+            .collect()
+    }
+
+    /// Those that sockets have joined. The rooms of their own ids, which are among `adapter.rooms`
+    /// in Node.js, are left out, as socketioxide's `rooms` leaves them out: who asks for rooms
+    /// could not tell them from others, and who wants ids asks for sockets.
     fn rooms(&self, target: &Target) -> Vec<Room> {
         let Some(adapter) = self.adapter.upgrade() else {
             return Vec::new();
@@ -169,14 +188,41 @@ impl<E: SocketEmitter> Adapter<E> {
         }
     }
 
-    fn describe(&self, sid: Sid) -> SocketInfo {
+    fn describe(&self, sid: Sid, describer: Option<&Describer>) -> SocketInfo {
         let mut rooms = self.local.socket_rooms(sid);
         rooms.insert(sid.to_string().into());
+        let Description { handshake, data } =
+            describer.map_or_else(Description::unknown, |describer| describer.describe(sid));
         SocketInfo {
             id: sid.as_str().into(),
             rooms: rooms.iter().map(|room| Room::from(room.as_ref())).collect(),
-            handshake: Payload::text(EMPTY_HANDSHAKE),
-            data: Payload::text("{}"),
+            handshake,
+            data,
+        }
+    }
+
+    /// From all namespaces of the server, if it is attached.
+    fn disconnect_wholly(&self, selection: Selection) -> Result<(), Vec<SocketError>> {
+        let sockets = selection.clone().sockets(&self.local);
+        let ids: Vec<Sid> = sockets.iter().map(|socket| socket.id).collect();
+        let mut errors = selection.disconnect(&self.local).err().unwrap_or_default();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        match self
+            .attachment
+            .disconnect_besides(self.namespace.as_str(), &ids)
+        {
+            Some(elsewhere) => errors.extend(elsewhere),
+            None => debug!(
+                namespace = %self.namespace,
+                "disconnected from this namespace only: the server is not attached (Board::attach)"
+            ),
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
         }
     }
 }

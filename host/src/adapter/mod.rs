@@ -2,20 +2,20 @@
 //!
 //! Each operation is applied to the sockets of this server first and at once, then handed to the
 //! cluster. The files in the order in which a packet meets them: `target` (whom the operators
-//! mean), `select` and `apply` (which local sockets that is, and what happens to them), `payload`
-//! and `msgpack` (its data in the cluster's form), `acks` (what clients answer), `local` (the same
-//! from the other side: what other servers may do here).
+//! mean), `select` and `apply` (which local sockets that is, and what happens to them), `acks`
+//! (what clients answer), `local` (the same from the other side: what other servers may do here),
+//! `describe` (how sockets look from there) with `handshake_layer` (what it knows of requests).
 //!
 //! Nothing here knows a backend, waits for a plugin or keeps rooms: those live in socketioxide's
 //! own local adapter, and the cluster protocol in `cluster/`.
 
 mod acks;
 mod apply;
+mod describe;
 mod drops;
 mod error;
+mod handshake_layer;
 mod local;
-mod msgpack;
-mod payload;
 mod select;
 mod server_id;
 mod target;
@@ -35,26 +35,36 @@ use socketioxide_core::{
 };
 use tracing::{debug, warn};
 
-pub use self::{acks::AckStream, error::Error, payload::PayloadError};
-use self::{drops::Drops, payload::Codec, select::Selection};
+pub(crate) use self::describe::Attachment;
+pub use self::{
+    acks::AckStream,
+    describe::{BoardLayer, KeepAuth},
+    error::Error,
+    handshake_layer::{HandshakeLayer, HandshakeService, PeerAddr, Secure},
+};
+use self::{drops::Drops, select::Selection};
+pub use crate::payload::PayloadError;
 use crate::{
     Board,
     cluster::{
         Cluster, Partial,
         message::{Body, Broadcast, Namespace, NodeId, Room, SocketInfo, Target},
     },
+    payload::{self, Codec},
 };
 
 /// Joins the namespaces of a socketioxide server to the cluster of a [`Board`].
 ///
-/// Give it to the builder; handlers and emitters stay as they are:
+/// [`Board::layer`] gives it to a builder; handlers and emitters stay as they are. By hand, that is
+/// the following, and [`HandshakeLayer`] around the layer:
 ///
 /// ```no_run
 /// # fn build(board: switchboard::Board) {
 /// let (layer, io) = socketioxide::SocketIo::builder()
-///     .with_adapter::<switchboard::Adapter<_>>(board)
+///     .with_adapter::<switchboard::Adapter<_>>(board.clone())
 ///     .build_layer();
-/// # let _ = (layer, io);
+/// board.attach(&io);
+/// # let _ = layer;
 /// # }
 /// ```
 ///
@@ -68,6 +78,8 @@ use crate::{
 pub struct Adapter<E: SocketEmitter> {
     local: CoreLocalAdapter<E>,
     cluster: Cluster,
+    /// The server that this is a part of, if the application has attached it.
+    attachment: Attachment,
     namespace: Namespace,
     codec: Codec,
     /// This server as other nodes name it in `fetch_sockets`.
@@ -93,7 +105,7 @@ impl<E: SocketEmitter> CoreAdapter<E> for Adapter<E> {
     type InitRes = ();
 
     fn new(board: &Board, local: CoreLocalAdapter<E>) -> Self {
-        Self::over(board.cluster().clone(), local)
+        Self::over(board.cluster().clone(), board.attachment().clone(), local)
     }
 
     /// Enters the namespace and calls `on_success` at once: a server is of use before its cluster.
@@ -256,13 +268,14 @@ impl<E: SocketEmitter> CoreAdapter<E> for Adapter<E> {
 }
 
 impl<E: SocketEmitter> Adapter<E> {
-    fn over(cluster: Cluster, local: CoreLocalAdapter<E>) -> Self {
+    fn over(cluster: Cluster, attachment: Attachment, local: CoreLocalAdapter<E>) -> Self {
         Self {
             namespace: Namespace::from(local.path().as_str()),
             codec: Codec::of(local.parser()),
             uid: server_id::of(cluster.node()),
             local,
             cluster,
+            attachment,
             unreadable: Arc::default(),
             foreign_sockets: Drops::default(),
         }

@@ -19,7 +19,7 @@ use super::target;
 use crate::cluster::message::{Room, Target};
 
 /// Local sockets.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "made for one call and never kept"

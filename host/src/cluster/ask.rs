@@ -1,6 +1,8 @@
-//! The handle's requests: what is asked of the other nodes, of whom, and for how long.
+//! The handle's requests about sockets: what is asked of the other nodes, of whom, and for how
+//! long.
 //!
-//! The table of those that wait is `requests.rs`.
+//! The table of those that wait is `requests.rs`; what is asked of the applications on the other
+//! nodes is `servers.rs`.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -18,45 +20,10 @@ use super::{
     link::{Membership, TransportInfo},
     message::{Body, Broadcast, Namespace, NodeId, RequestId, Room, SocketInfo, Target},
     options::bounded_wait,
+    partial::Partial,
     publish::CountQuery,
-    requests::{Answers, Ticket},
+    requests::{Answers, Ticket, Wanted},
 };
-
-/// What arrived in time, and who did not answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partial<T> {
-    /// What arrived.
-    pub items: Vec<T>,
-    /// The nodes that did not answer before the deadline, or left before they had.
-    pub missing: Vec<NodeId>,
-    /// How many more did not answer whose names are not known: over a transport that counts its
-    /// nodes, some never say who they are.
-    pub missing_unknown: usize,
-}
-
-impl<T> Partial<T> {
-    /// Everybody has answered.
-    pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.missing_unknown == 0
-    }
-
-    fn of(answers: Answers, mut item: impl FnMut(NodeId, Body) -> T) -> Self {
-        let Answers {
-            items,
-            missing,
-            missing_unknown,
-        } = answers;
-        let items = items
-            .into_iter()
-            .map(|(node, body)| item(node, body))
-            .collect();
-        Self {
-            items,
-            missing,
-            missing_unknown,
-        }
-    }
-}
 
 impl Cluster {
     /// How many servers are in a namespace, this one included: those that the backend counts if
@@ -92,11 +59,30 @@ impl Cluster {
     ) -> Result<Partial<(NodeId, Vec<SocketInfo>)>, SendError> {
         let deadline = self.deadline(timeout);
         let question = |request| Body::FetchSockets { request, target };
-        let answers = self.ask(namespace, question, are_sockets, deadline).await?;
-        Ok(Partial::of(answers, |node, body| match body {
-            Body::SocketsAnswer { sockets, .. } => (node, sockets),
-            _ => (node, Vec::new()),
-        }))
+        let wanted = Wanted::all(are_sockets);
+        let answers = self.ask(namespace, question, wanted, deadline).await?;
+        Ok(Partial::of(answers, sockets_of))
+    }
+
+    /// The same for a question that one node can answer alone, such as the socket of an id: ends as
+    /// soon as one answer holds a socket, and then nobody is missing. Otherwise it ends as
+    /// [`fetch_sockets`](Self::fetch_sockets) does, so that `missing` tells whether the socket is
+    /// nowhere or was not found in time.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] when the request could not be made; never because of an answer.
+    pub async fn find_sockets(
+        &self,
+        namespace: &Namespace,
+        target: Target,
+        timeout: Option<Duration>,
+    ) -> Result<Partial<(NodeId, Vec<SocketInfo>)>, SendError> {
+        let deadline = self.deadline(timeout);
+        let question = |request| Body::FetchSockets { request, target };
+        let wanted = Wanted::until(are_sockets, holds_a_socket);
+        let answers = self.ask(namespace, question, wanted, deadline).await?;
+        Ok(Partial::of(answers, sockets_of))
     }
 
     /// The rooms of the other nodes' sockets that match, by node and without repeats within one.
@@ -114,7 +100,8 @@ impl Cluster {
         let deadline = self.deadline(timeout);
         if !self.transport_info(half_until(deadline)).await.rooms_query {
             let question = |request| Body::FetchSockets { request, target };
-            let answers = self.ask(namespace, question, are_sockets, deadline).await?;
+            let wanted = Wanted::all(are_sockets);
+            let answers = self.ask(namespace, question, wanted, deadline).await?;
             return Ok(Partial::of(answers, |node, body| match body {
                 Body::SocketsAnswer { sockets, .. } => {
                     (node, distinct(sockets.into_iter().flat_map(joined_rooms)))
@@ -123,7 +110,8 @@ impl Cluster {
             }));
         }
         let question = |request| Body::FetchRooms { request, target };
-        let answers = self.ask(namespace, question, are_rooms, deadline).await?;
+        let wanted = Wanted::all(are_rooms);
+        let answers = self.ask(namespace, question, wanted, deadline).await?;
         Ok(Partial::of(answers, |node, body| match body {
             Body::RoomsAnswer { rooms, .. } => (node, distinct(rooms)),
             _ => (node, Vec::new()),
@@ -158,19 +146,32 @@ impl Cluster {
         Ok(RemoteAcks::new(ticket, reader, Instant::now() + timeout))
     }
 
-    /// Asks a question that each node answers once.
-    async fn ask(
+    /// Asks a question that each node answers once; where nobody else is, nothing is sent.
+    pub(super) async fn ask(
         &self,
         namespace: &Namespace,
         question: impl FnOnce(RequestId) -> Body,
-        accepts: fn(&Body) -> bool,
+        wanted: Wanted,
         deadline: Instant,
     ) -> Result<Answers, SendError> {
         let expected = self.expected(namespace, half_until(deadline)).await;
         if expected.is_complete() {
             return Ok(Answers::default());
         }
-        let (ticket, mut answers) = self.shared().requests.fetch(namespace, expected, accepts)?;
+        self.ask_these(namespace, expected, question, wanted, deadline)
+            .await
+    }
+
+    /// The same when it is known whom to wait for.
+    pub(super) async fn ask_these(
+        &self,
+        namespace: &Namespace,
+        expected: Expected,
+        question: impl FnOnce(RequestId) -> Body,
+        wanted: Wanted,
+        deadline: Instant,
+    ) -> Result<Answers, SendError> {
+        let (ticket, mut answers) = self.shared().requests.fetch(namespace, expected, wanted)?;
         self.recheck(&ticket, namespace);
 
         let asked = self.send(namespace, question(ticket.id().clone()));
@@ -189,7 +190,7 @@ impl Cluster {
     }
 
     /// Whom to wait for. `wait`: how long the backend may take to say how many they are.
-    async fn expected(&self, namespace: &Namespace, wait: Duration) -> Expected {
+    pub(super) async fn expected(&self, namespace: &Namespace, wait: Duration) -> Expected {
         let counted = self.counted_others(namespace, wait).await;
         let named = self.shared().nodes.ids(namespace);
         match counted {
@@ -231,7 +232,7 @@ impl Cluster {
     }
 
     /// What the transport can carry; the least, if that does not turn out within `wait`.
-    async fn transport_info(&self, wait: Duration) -> TransportInfo {
+    pub(super) async fn transport_info(&self, wait: Duration) -> TransportInfo {
         let mut info = self.0.info.clone();
         let known = timeout(wait, info.wait_for(Option::is_some)).await;
         known
@@ -241,17 +242,29 @@ impl Cluster {
             .unwrap_or_default()
     }
 
-    fn deadline(&self, timeout: Option<Duration>) -> Instant {
+    pub(super) fn deadline(&self, timeout: Option<Duration>) -> Instant {
         Instant::now() + bounded_wait(timeout.unwrap_or(self.options().request_timeout))
     }
 }
 
-fn half_until(deadline: Instant) -> Duration {
+/// For what must leave time for the answers.
+pub(super) fn half_until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()) / 2
 }
 
 fn are_sockets(body: &Body) -> bool {
     matches!(body, Body::SocketsAnswer { .. })
+}
+
+fn holds_a_socket(body: &Body) -> bool {
+    matches!(body, Body::SocketsAnswer { sockets, .. } if !sockets.is_empty())
+}
+
+fn sockets_of(node: NodeId, body: Body) -> (NodeId, Vec<SocketInfo>) {
+    match body {
+        Body::SocketsAnswer { sockets, .. } => (node, sockets),
+        _ => (node, Vec::new()),
+    }
 }
 
 fn are_rooms(body: &Body) -> bool {

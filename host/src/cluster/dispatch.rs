@@ -1,5 +1,5 @@
 //! What one event that arrived does: to the registry of nodes, to the requests that wait, to the
-//! local sockets.
+//! local sockets, to the handlers of the application.
 //!
 //! All of it is synchronous, in the order of arrival, and never waits for the outbox. When and
 //! how events are taken from the transport is `inbox.rs`.
@@ -7,32 +7,32 @@
 use std::sync::Arc;
 
 use super::{
+    calls::Calls,
     collect::Collectors,
     health::Throttle,
     link::Event,
     local::Local,
-    message::{Body, Broadcast, Message, NodeId, RequestId},
+    message::{Body, Broadcast, Message, NodeId},
     nodes::counts_as_node,
     shared::Shared,
 };
-
-/// What a custom request's kind may take up in an error text.
-const MAX_KIND_CHARS: usize = 128;
 
 /// The dispatcher's state.
 pub(super) struct Dispatch {
     shared: Arc<Shared>,
     collectors: Collectors,
+    calls: Arc<Calls>,
     packet_drops: Throttle,
     lags: Throttle,
 }
 
 impl Dispatch {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, calls: Arc<Calls>) -> Self {
         let collectors = Collectors::new(shared.clone());
         Self {
             shared,
             collectors,
+            calls,
             packet_drops: Throttle::default(),
             lags: Throttle::default(),
         }
@@ -116,7 +116,7 @@ impl Dispatch {
         );
         // This server may have left the namespace between the look-up and now.
         if !shared.namespaces.contains(namespace) {
-            shared.nodes.left(node, namespace);
+            shared.nodes.forget(node, namespace);
         }
     }
 
@@ -146,11 +146,14 @@ impl Dispatch {
                 let rooms = local.rooms(&target);
                 self.answer(local, sender, Body::RoomsAnswer { request, rooms });
             }
-            Body::CustomQuery { request, kind, .. } => {
-                self.answer(local, sender, unknown_kind(request, &kind));
+            Body::CustomQuery {
+                request,
+                kind,
+                data,
+            } => self.calls.query(&namespace, sender, &kind, data, request),
+            Body::ServerEvent { data, request } => {
+                self.calls.server_event(&namespace, sender, data, request);
             }
-            // Without a handler a server event has no effect, and by the protocol no answer.
-            Body::ServerEvent { .. } => {}
             Body::SocketsAnswer { .. }
             | Body::ClientCount { .. }
             | Body::ClientAck { .. }
@@ -184,15 +187,5 @@ impl Dispatch {
         self.shared
             .outbox
             .answer(local.namespace(), recipient, body);
-    }
-}
-
-fn unknown_kind(request: RequestId, kind: &str) -> Body {
-    let kind: String = kind.chars().take(MAX_KIND_CHARS).collect();
-    let error = Some(format!("unknown request kind {kind:?}").into());
-    Body::CustomAnswer {
-        request,
-        data: None,
-        error,
     }
 }

@@ -30,4 +30,14 @@ pub enum SendError {
         /// The limit.
         limit: usize,
     },
+    /// The caller's: a custom query of a kind that has no name, or one that is too long.
+    #[error(
+        "the kind of a custom query must have 1 to {max} bytes, not {len}: choose another name"
+    )]
+    BadKind {
+        /// Bytes of the kind's name.
+        len: usize,
+        /// The most that the contract with transports allows.
+        max: usize,
+    },
 }

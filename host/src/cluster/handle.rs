@@ -1,23 +1,26 @@
 //! The handle on a running cluster: start, namespaces, sending, close. Requests that wait for
-//! answers are in `ask.rs`.
+//! answers are in `ask.rs` and `servers.rs`, the handlers of other nodes' calls in `handlers.rs`.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::{
-    sync::{OnceCell, mpsc, watch},
+    sync::{OnceCell, mpsc, oneshot, watch},
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     CLOSE_GRACE,
+    call_task::{self, CallTask},
+    calls::Calls,
     error::SendError,
     heartbeat,
     inbox::Inbox,
     link::{Publisher, Subscriber, TransportInfo},
     local::Local,
     message::{Body, Namespace, NodeId},
-    nodes::NodeInfo,
+    node_events::NodeEvents,
+    nodes::{ClusterNode, NodeInfo},
     options::ClusterOptions,
     publish::{CountQuery, PublishTask},
     shared::Shared,
@@ -30,7 +33,7 @@ const MAX_COUNT_QUERIES: usize = 256;
 /// This server's membership in a cluster, over one transport. Cheap to clone.
 ///
 /// Call [`close`](Self::close) before the last clone goes: dropping it only aborts its tasks, and
-/// what the outbox still holds is lost.
+/// what the outbox still holds is lost. If a handler owns a clone, only `close` ends the cluster.
 #[derive(Clone)]
 pub struct Cluster(pub(super) Arc<Inner>);
 
@@ -55,7 +58,17 @@ pub(super) struct Inner {
     closing: watch::Sender<Option<Instant>>,
     /// Taken by `close`; dropping it aborts them.
     tasks: Mutex<Option<JoinSet<()>>>,
+    pub(super) calls: Arc<Calls>,
+    /// The task that runs the handlers, apart from the others because one of its handlers may be
+    /// the one who closes.
+    call_task: Mutex<Option<RunningCalls>>,
     closed: OnceCell<()>,
+}
+
+/// Dropping it aborts the handlers.
+struct RunningCalls {
+    task: JoinSet<()>,
+    stop: oneshot::Sender<()>,
 }
 
 impl Cluster {
@@ -82,19 +95,28 @@ impl Cluster {
             shared.publish_health.clone(),
             shared.counters.clone(),
         );
-        let inbox = Inbox::new(shared.clone(), subscriber);
+        let (calls, queued_calls) = Calls::new(shared.clone());
+        let calls = Arc::new(calls);
+        let inbox = Inbox::new(shared.clone(), calls.clone(), subscriber);
 
         let mut tasks = JoinSet::new();
         tasks.spawn(publish.run(closing_seen.clone()));
         tasks.spawn(inbox.run(closing_seen.clone()));
         tasks.spawn(until_closing(heartbeat::run(shared.clone()), closing_seen));
         let tasks = Mutex::new(Some(tasks));
+        let (stop, stopped) = oneshot::channel();
+        let call_task = CallTask::new(shared.clone(), queued_calls);
+        let mut task = JoinSet::new();
+        task.spawn(call_task.run(closing.subscribe(), stopped));
+        let call_task = Mutex::new(Some(RunningCalls { task, stop }));
         Self(Arc::new(Inner {
             shared,
             counts,
             info,
             closing,
             tasks,
+            calls,
+            call_task,
             closed: OnceCell::new(),
         }))
     }
@@ -183,14 +205,35 @@ impl Cluster {
         self.shared().nodes.infos(namespace)
     }
 
+    /// The other nodes that were heard in any namespace of this server, sorted by id.
+    pub fn all_nodes(&self) -> Vec<ClusterNode> {
+        self.shared().nodes.all()
+    }
+
+    /// Tells from now on which nodes come to the namespaces of this server and which leave them.
+    /// To know all nodes at any time, listen first, then ask for [`all_nodes`](Self::all_nodes):
+    /// an event may then tell again what the list has, but nothing is missed.
+    ///
+    /// When this server itself leaves a namespace, the others in it are forgotten and no event
+    /// says so; when it enters again, they join anew as they are heard. Each reader may be up to
+    /// 1,024 events behind; then it is told how many it has missed.
+    pub fn node_events(&self) -> NodeEvents {
+        self.shared().nodes.listen()
+    }
+
     /// A snapshot of what is counted.
     pub fn stats(&self) -> Stats {
         self.shared().stats()
     }
 
-    /// Leaves the cluster: says goodbye in every namespace, ends all requests with what they
-    /// have, goes on sending what the outbox holds for `close_timeout` at most, and closes the
-    /// transport. Every call ends when that is done; only the first one does it.
+    /// Leaves the cluster: says goodbye in every namespace, forgets all handlers, ends all requests
+    /// with what they have, goes on sending what the outbox holds for `close_timeout` at most, and
+    /// closes the transport. Handlers that run may go on meanwhile, but their answers are not sent
+    /// any more; at the end they are aborted. Every call ends when that is done; only the first
+    /// one does it.
+    ///
+    /// A handler may close the cluster, too: then no handler is aborted before the last clone of
+    /// this handle goes.
     ///
     /// Dropping the future before it ends aborts the rest.
     pub async fn close(&self) {
@@ -202,30 +245,47 @@ impl Cluster {
         for namespace in shared.namespaces.close() {
             self.forget(&namespace);
         }
+        shared.handlers.close();
+        shared.nodes.close_news();
         shared.requests.close();
         shared.outbox.close();
         let flushed_by = Instant::now() + shared.options.close_timeout;
         self.0.closing.send_replace(Some(flushed_by));
 
-        let Some(mut tasks) = self.take_tasks() else {
-            return;
-        };
-        // The tasks watch the times themselves; this is for a transport that blocks one.
-        let all_by = flushed_by + CLOSE_GRACE + CLOSE_GRACE;
-        let joined = timeout_at(all_by, async { while tasks.join_next().await.is_some() {} });
-        if joined.await.is_err() {
-            tracing::error!("cluster: the transport did not let the cluster close in time");
+        if let Some(mut tasks) = take(&self.0.tasks) {
+            // The tasks watch the times themselves; this is for a transport that blocks one.
+            let all_by = flushed_by + CLOSE_GRACE + CLOSE_GRACE;
+            let joined = timeout_at(all_by, async { while tasks.join_next().await.is_some() {} });
+            if joined.await.is_err() {
+                tracing::error!("cluster: the transport did not let the cluster close in time");
+            }
+        }
+        // A handler that waits for this must not be made to wait for its own end.
+        if !call_task::in_handler_of(shared) {
+            self.end_calls().await;
         }
     }
 
-    fn take_tasks(&self) -> Option<JoinSet<()>> {
-        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.take()
+    async fn end_calls(&self) {
+        let Some(RunningCalls { mut task, stop }) = take(&self.0.call_task) else {
+            return;
+        };
+        drop(stop);
+        let joined = timeout(CLOSE_GRACE, async {
+            while task.join_next().await.is_some() {}
+        });
+        if joined.await.is_err() {
+            tracing::error!("cluster: a handler that blocks its thread is left behind");
+        }
     }
 
     pub(super) fn shared(&self) -> &Shared {
         &self.0.shared
     }
+}
+
+fn take<T>(value: &Mutex<Option<T>>) -> Option<T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 async fn until_closing(

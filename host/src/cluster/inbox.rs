@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     CLOSE_GRACE,
     backoff::{Backoff, RETRY_MIN},
+    calls::Calls,
     dispatch::Dispatch,
     health::Throttle,
     link::{Event, Subscriber},
@@ -43,9 +44,13 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(shared: Arc<Shared>, subscriber: Box<dyn Subscriber>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        calls: Arc<Calls>,
+        subscriber: Box<dyn Subscriber>,
+    ) -> Self {
         Self {
-            dispatch: Dispatch::new(shared.clone()),
+            dispatch: Dispatch::new(shared.clone(), calls),
             shared,
             subscriber,
             entered: HashMap::new(),

@@ -2,16 +2,18 @@
 //! and in which order, what arrives and what it does, which request waits for which answer.
 //!
 //! ```text
-//! adapter/ -> handle, ask -> outbox -> publish -> link::Publisher      (transport/)
-//! adapter/ <- local       <- dispatch <- inbox <- link::Subscriber     (transport/)
+//! adapter/ -> handle, ask, servers -> outbox -> publish -> link::Publisher      (transport/)
+//! adapter/ <- local                <- dispatch <- inbox <- link::Subscriber     (transport/)
+//!             handlers <- calls    <-
 //! ```
 //!
 //! - [`message`] what nodes tell each other; [`link`] what is needed of a transport; [`local`]
 //!   what is needed of the server.
-//! - `handle`, `ask`: the [`Cluster`] itself. `shared`: what its tasks share.
+//! - `handle`, `ask`, `servers`: the [`Cluster`] itself. `shared`: what its tasks share.
 //! - `outbox`, `publish`: the way out. `inbox`, `dispatch`, `collect`: the way in.
-//! - `namespaces`, `nodes`, `heartbeat`: who is where. `requests`, `expected`, `acks`: who waits
-//!   for what.
+//! - `handlers`, `calls`, `call_task`, `event_data`: what this server does when others call it.
+//! - `namespaces`, `nodes`, `node_events`, `heartbeat`: who is where. `requests`, `expected`,
+//!   `acks`, `partial`: who waits for what.
 //! - `tests`: stories of several clusters, joined in memory by `testing`.
 //! - `options`, `error`, `stats`, and the small tools `backoff`, `flags`, `health`, `random`.
 //!
@@ -25,22 +27,29 @@ pub mod message;
 mod acks;
 mod ask;
 mod backoff;
+mod call_task;
+mod calls;
 mod collect;
 mod dispatch;
 mod error;
+mod event_data;
 mod expected;
 mod flags;
 mod handle;
+mod handlers;
 mod health;
 mod heartbeat;
 mod inbox;
 mod namespaces;
+mod node_events;
 mod nodes;
 mod options;
 mod outbox;
+mod partial;
 mod publish;
 mod random;
 mod requests;
+mod servers;
 mod shared;
 mod stats;
 
@@ -53,17 +62,21 @@ use std::time::Duration;
 
 pub use self::{
     acks::{RemoteAck, RemoteAcks},
-    ask::Partial,
     error::SendError,
+    event_data::QUERY_EVENT,
     handle::{Cluster, WeakCluster},
+    handlers::{Call, Handler, Reply},
     link::{Event, Failure, Membership, PublishFailure, Publisher, Subscriber, TransportInfo},
     local::{Local, LocalAck},
     message::{
         Body, Broadcast, Message, Namespace, NodeId, Offset, Payload, RequestId, Room, SocketInfo,
         Target,
     },
-    nodes::NodeInfo,
+    node_events::{LeftReason, NodeEvent, NodeEvents},
+    nodes::{ClusterNode, NodeInfo},
     options::{ClusterOptions, InboxOptions, InvalidOption, OutboxFull, OutboxOptions},
+    partial::Partial,
+    servers::Answer,
     stats::Stats,
 };
 

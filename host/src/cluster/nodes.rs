@@ -3,12 +3,12 @@
 //! A node is in a namespace when any message of it in that namespace was heard, and until it says
 //! goodbye, the backend reports it gone, or nothing at all was heard of it for too long. Following
 //! Node's `ClusterAdapterWithHeartbeat` (wire reference, 1.5), any message in any namespace is a
-//! sign of life.
+//! sign of life. Each change is told to those who listen, in the order of the changes.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     health::Throttle,
     message::{Namespace, NodeId},
+    node_events::{LeftReason, NodeEvent, NodeEvents, NodeNews},
     stats::Counters,
 };
 
@@ -25,10 +26,24 @@ use super::{
 pub struct NodeInfo {
     /// Who.
     pub id: NodeId,
-    /// When it was first heard in this namespace.
-    pub since: std::time::Instant,
-    /// When it was last heard, in any namespace.
-    pub last_heard: std::time::Instant,
+    /// When it was first heard in this namespace, by this server's clock.
+    pub since: SystemTime,
+    /// When it was last heard, in any namespace; never before `since`.
+    pub last_heard: SystemTime,
+}
+
+/// Another node, with all namespaces that it shares with this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterNode {
+    /// Who. A Node.js server has an id for each namespace, over some backends.
+    pub id: NodeId,
+    /// The namespaces of this server in which it was heard, sorted.
+    pub namespaces: Vec<Namespace>,
+    /// When it was first heard in any of this server's namespaces, by this server's clock.
+    pub since: SystemTime,
+    /// When it was last heard; never before `since`.
+    pub last_heard: SystemTime,
 }
 
 /// The sender of messages that come from no server (Node's emitters): never a member.
@@ -39,6 +54,8 @@ const EMITTER: &str = "emitter";
 pub(super) struct Nodes {
     limit: usize,
     registry: Mutex<Registry>,
+    /// Told under the registry's lock, so that readers see its changes in their order.
+    news: NodeNews,
     counters: Arc<Counters>,
     refusals: Throttle,
 }
@@ -47,13 +64,32 @@ pub(super) struct Nodes {
 struct Registry {
     /// Invariant: a node is in `lives` exactly as long as it is in a namespace.
     lives: HashMap<NodeId, Life>,
-    members: HashMap<Namespace, HashMap<NodeId, Instant>>,
+    members: HashMap<Namespace, HashMap<NodeId, SystemTime>>,
 }
 
 #[derive(Debug)]
 struct Life {
+    since: SystemTime,
+    /// For the timeout, which must not depend on a clock that is set.
     last_heard: Instant,
     namespaces: HashSet<Namespace>,
+}
+
+impl Life {
+    fn new(namespace: &Namespace, since: SystemTime) -> Self {
+        Self {
+            since,
+            last_heard: Instant::now(),
+            namespaces: HashSet::from([namespace.clone()]),
+        }
+    }
+
+    /// When it was last heard by the clock on the wall, which may have been set since.
+    fn last_heard(&self, since: SystemTime) -> SystemTime {
+        let ago = self.last_heard.elapsed();
+        let time = SystemTime::now().checked_sub(ago);
+        time.map_or(since, |time| time.max(since))
+    }
 }
 
 /// A node that is gone, and from where.
@@ -73,6 +109,7 @@ impl Nodes {
         Self {
             limit,
             registry: Mutex::default(),
+            news: NodeNews::new(),
             counters,
             refusals: Throttle::default(),
         }
@@ -104,20 +141,16 @@ impl Nodes {
             self.refuse(node, namespace);
             return false;
         }
-        here.insert(node.clone(), now);
+        let since = SystemTime::now();
+        here.insert(node.clone(), since);
         match life {
             Some(life) => _ = life.namespaces.insert(namespace.clone()),
-            None => {
-                let namespaces = HashSet::from([namespace.clone()]);
-                lives.insert(
-                    node.clone(),
-                    Life {
-                        last_heard: now,
-                        namespaces,
-                    },
-                );
-            }
+            None => _ = lives.insert(node.clone(), Life::new(namespace, since)),
         }
+        self.news.tell(NodeEvent::Joined {
+            node: node.clone(),
+            namespace: namespace.clone(),
+        });
         true
     }
 
@@ -133,23 +166,27 @@ impl Nodes {
         }
     }
 
-    /// A node has left a namespace. True: it was there.
+    /// A node said goodbye in a namespace. True: it was there.
     pub(super) fn left(&self, node: &NodeId, namespace: &Namespace) -> bool {
         let mut registry = self.lock();
-        let Some(life) = registry.lives.get_mut(node) else {
-            return false;
-        };
-        let was_there = life.namespaces.remove(namespace);
-        if life.namespaces.is_empty() {
-            registry.lives.remove(node);
+        let was_there = registry.leave(node, namespace);
+        if was_there {
+            self.tell_left(node, namespace, LeftReason::Goodbye);
         }
-        registry.forget_member(node, namespace);
         was_there
     }
 
-    /// A node is gone from everywhere. None: it was nowhere.
+    /// Takes a node out of a namespace that this server does not serve any more.
+    pub(super) fn forget(&self, node: &NodeId, namespace: &Namespace) {
+        self.lock().leave(node, namespace);
+    }
+
+    /// The backend says that a node is gone from everywhere. None: it was nowhere.
     pub(super) fn gone(&self, node: &NodeId) -> Option<Gone> {
-        self.lock().remove(node)
+        let mut registry = self.lock();
+        let gone = registry.remove(node)?;
+        self.tell_gone(&gone, LeftReason::ReportedGone);
+        Some(gone)
     }
 
     /// Takes out the nodes of which nothing was heard for longer than `timeout`.
@@ -162,27 +199,47 @@ impl Nodes {
             .filter(|(_, life)| now.duration_since(life.last_heard) > timeout)
             .map(|(node, _)| node.clone())
             .collect();
-        silent
+        let gone: Vec<Gone> = silent
             .iter()
             .filter_map(|node| registry.remove(node))
-            .collect()
+            .collect();
+        for gone in &gone {
+            self.tell_gone(gone, LeftReason::Silent);
+        }
+        gone
     }
 
-    /// This server has left a namespace: who else is there is no longer of interest.
+    fn tell_gone(&self, gone: &Gone, reason: LeftReason) {
+        for namespace in &gone.namespaces {
+            self.tell_left(&gone.node, namespace, reason);
+        }
+    }
+
+    fn tell_left(&self, node: &NodeId, namespace: &Namespace, reason: LeftReason) {
+        self.news.tell(NodeEvent::Left {
+            node: node.clone(),
+            namespace: namespace.clone(),
+            reason,
+        });
+    }
+
+    /// What changes from now on.
+    pub(super) fn listen(&self) -> NodeEvents {
+        self.news.listen()
+    }
+
+    /// Nothing more is told.
+    pub(super) fn close_news(&self) {
+        self.news.close();
+    }
+
+    /// This server has left a namespace: who else is there is no longer of interest, and they have
+    /// not left, so nothing is told.
     pub(super) fn forget_namespace(&self, namespace: &Namespace) {
         let mut registry = self.lock();
-        for node in registry
-            .members
-            .remove(namespace)
-            .unwrap_or_default()
-            .into_keys()
-        {
-            if let Some(life) = registry.lives.get_mut(&node) {
-                life.namespaces.remove(namespace);
-                if life.namespaces.is_empty() {
-                    registry.lives.remove(&node);
-                }
-            }
+        let members = registry.members.remove(namespace).unwrap_or_default();
+        for node in members.into_keys() {
+            registry.leave(&node, namespace);
         }
     }
 
@@ -206,14 +263,34 @@ impl Nodes {
         members
             .map(|(id, since)| NodeInfo {
                 id: id.clone(),
-                since: since.into_std(),
+                since: *since,
                 last_heard: registry
                     .lives
                     .get(id)
-                    .map_or(*since, |l| l.last_heard)
-                    .into_std(),
+                    .map_or(*since, |life| life.last_heard(*since)),
             })
             .collect()
+    }
+
+    /// Every node that is in any namespace, sorted by id.
+    pub(super) fn all(&self) -> Vec<ClusterNode> {
+        let mut all: Vec<ClusterNode> = {
+            let registry = self.lock();
+            let lives = registry.lives.iter();
+            lives
+                .map(|(id, life)| ClusterNode {
+                    id: id.clone(),
+                    namespaces: life.namespaces.iter().cloned().collect(),
+                    since: life.since,
+                    last_heard: life.last_heard(life.since),
+                })
+                .collect()
+        };
+        for node in &mut all {
+            node.namespaces.sort_unstable();
+        }
+        all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        all
     }
 
     /// How many nodes are known in any namespace.
@@ -227,6 +304,19 @@ impl Nodes {
 }
 
 impl Registry {
+    /// Takes a node out of one namespace. True: it was there.
+    fn leave(&mut self, node: &NodeId, namespace: &Namespace) -> bool {
+        let Some(life) = self.lives.get_mut(node) else {
+            return false;
+        };
+        let was_there = life.namespaces.remove(namespace);
+        if life.namespaces.is_empty() {
+            self.lives.remove(node);
+        }
+        self.forget_member(node, namespace);
+        was_there
+    }
+
     fn remove(&mut self, node: &NodeId) -> Option<Gone> {
         let life = self.lives.remove(node)?;
         let namespaces: Vec<Namespace> = life.namespaces.into_iter().collect();

@@ -39,6 +39,14 @@ pub struct ClusterOptions {
     /// time. One more is delivered as usual, but its asker gets a single error that names this
     /// option instead of the acknowledgements. Default 1,024.
     pub max_ack_tasks: usize,
+    /// Calls of this server's handlers (server events and custom queries of other nodes, and own
+    /// queries) that wait or run at one time. One more is refused: its asker gets an error that
+    /// names this option, and an event that wants no answer is dropped; both are counted and
+    /// logged. A handler that never ends keeps its place for ever. Default 1,024.
+    pub max_calls: usize,
+    /// Bytes that those calls were given. A single larger call is taken when there is no other;
+    /// what is refused is treated as above. Default 64 MiB.
+    pub max_call_bytes: usize,
     /// Other nodes that are known in one namespace. More are heard, but not waited for. Default
     /// 4,096.
     pub max_nodes: usize,
@@ -110,6 +118,8 @@ impl Default for ClusterOptions {
             max_reply_bytes: 64 * MIB,
             max_buffered_acks: 16_384,
             max_ack_tasks: 1_024,
+            max_calls: 1_024,
+            max_call_bytes: 64 * MIB,
             max_nodes: 4_096,
             max_namespaces: 10_000,
             outbox: OutboxOptions::default(),
@@ -169,6 +179,8 @@ impl ClusterOptions {
             ("max_reply_bytes", self.max_reply_bytes),
             ("max_buffered_acks", self.max_buffered_acks),
             ("max_ack_tasks", self.max_ack_tasks),
+            ("max_calls", self.max_calls),
+            ("max_call_bytes", self.max_call_bytes),
             ("max_nodes", self.max_nodes),
             ("max_namespaces", self.max_namespaces),
             ("outbox.max_messages", outbox.max_messages),
@@ -237,6 +249,8 @@ impl ClusterOptions {
             &mut self.max_reply_bytes,
             &mut self.max_buffered_acks,
             &mut self.max_ack_tasks,
+            &mut self.max_calls,
+            &mut self.max_call_bytes,
             &mut self.max_nodes,
             &mut self.max_namespaces,
             &mut self.outbox.max_messages,

@@ -50,13 +50,39 @@ enum Wait {
     Acks(AckWait),
 }
 
+/// Which answers a request is for, and when it has enough of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Others are ignored.
+    accepts: fn(&Body) -> bool,
+    /// Such an answer ends the request at once, with nobody missing.
+    suffices: fn(&Body) -> bool,
+}
+
+impl Wanted {
+    /// Each node's answer.
+    pub(super) fn all(accepts: fn(&Body) -> bool) -> Self {
+        Self {
+            accepts,
+            suffices: |_| false,
+        }
+    }
+
+    /// Each node's answer, until one comes that suffices.
+    pub(super) fn until(accepts: fn(&Body) -> bool, suffices: fn(&Body) -> bool) -> Self {
+        Self { accepts, suffices }
+    }
+}
+
 /// A request with one answer from each node.
 #[derive(Debug)]
 struct FetchWait {
     expected: Expected,
-    accepts: fn(&Body) -> bool,
+    wanted: Wanted,
     answers: Vec<(NodeId, Body)>,
     bytes: usize,
+    /// One answer said all that was asked.
+    satisfied: bool,
     end: oneshot::Sender<Answers>,
 }
 
@@ -113,19 +139,20 @@ impl Requests {
         }
     }
 
-    /// Opens a request with one answer from each node; those that `accepts` refuses are ignored.
+    /// Opens a request with one answer from each node.
     pub(super) fn fetch(
         self: &Arc<Self>,
         namespace: &Namespace,
         expected: Expected,
-        accepts: fn(&Body) -> bool,
+        wanted: Wanted,
     ) -> Result<(Ticket, oneshot::Receiver<Answers>), SendError> {
         let (end, answers) = oneshot::channel();
         let wait = FetchWait {
             expected,
-            accepts,
+            wanted,
             answers: Vec::new(),
             bytes: 0,
+            satisfied: false,
             end,
         };
         Ok((self.open(namespace, Wait::Fetch(wait))?, answers))
@@ -320,7 +347,7 @@ impl Wait {
 
 impl FetchWait {
     fn answer(&mut self, sender: &NodeId, body: Body, size: usize, max_bytes: usize) -> Step {
-        if !(self.accepts)(&body) {
+        if !(self.wanted.accepts)(&body) {
             return Step::GoOn;
         }
         // A first answer is always taken, however large: a limit below it would never be met.
@@ -332,8 +359,9 @@ impl FetchWait {
             return Step::GoOn;
         }
         self.bytes += size;
+        self.satisfied = (self.wanted.suffices)(&body);
         self.answers.push((sender.clone(), body));
-        if self.expected.is_complete() {
+        if self.satisfied || self.expected.is_complete() {
             Step::End
         } else {
             Step::GoOn
@@ -341,7 +369,10 @@ impl FetchWait {
     }
 
     fn finish(self) {
-        let (missing, missing_unknown) = self.expected.missing();
+        let (missing, missing_unknown) = match self.satisfied {
+            true => (Vec::new(), 0),
+            false => self.expected.missing(),
+        };
         // The asker may have dropped its request meanwhile.
         let _ = self.end.send(Answers {
             items: self.answers,

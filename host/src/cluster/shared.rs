@@ -1,7 +1,7 @@
 //! What the tasks of one cluster share with each other and with the handle.
 //!
 //! Only state and the few steps that touch several parts of it; who does what when is in the
-//! tasks (`publish.rs`, `inbox.rs`, `heartbeat.rs`) and in the handle.
+//! tasks (`publish.rs`, `inbox.rs`, `call_task.rs`, `heartbeat.rs`) and in the handle.
 
 use std::sync::{
     Arc,
@@ -9,6 +9,8 @@ use std::sync::{
 };
 
 use super::{
+    calls::CallLoad,
+    handlers::Handlers,
     health::Health,
     message::NodeId,
     namespaces::Namespaces,
@@ -32,6 +34,8 @@ pub(super) struct Shared {
     pub(super) poll_health: Health,
     /// How many tasks collect acknowledgements.
     pub(super) ack_tasks: Gauge,
+    pub(super) handlers: Handlers,
+    pub(super) call_load: Arc<CallLoad>,
 }
 
 /// A number that goes up and down.
@@ -68,6 +72,8 @@ impl Shared {
             publish_health: Arc::new(Health::new("the way out to the backend")),
             poll_health: Health::new("the way in from the backend"),
             ack_tasks: Gauge::default(),
+            handlers: Handlers::default(),
+            call_load: Arc::default(),
             counters,
             node,
             options,
@@ -83,12 +89,15 @@ impl Shared {
 
     pub(super) fn stats(&self) -> Stats {
         let (outbox_messages, outbox_bytes, outbox_answers) = self.outbox.depth();
+        let (calls, call_bytes) = self.call_load.depth();
         Stats {
             outbox_messages,
             outbox_bytes,
             outbox_answers,
             pending_requests: self.requests.len(),
             ack_tasks: self.ack_tasks.get(),
+            calls,
+            call_bytes,
             namespaces: self.namespaces.len(),
             nodes: self.nodes.total(),
             publisher_up: self.publish_health.is_up(),

@@ -22,6 +22,10 @@ pub struct Stats {
     /// Broadcasts of other nodes for which acknowledgements of local clients are collected. Those
     /// that have just ended are still in it until the inbox runs again.
     pub ack_tasks: usize,
+    /// Calls of this server's handlers that wait or run.
+    pub calls: usize,
+    /// Bytes that they were given.
+    pub call_bytes: usize,
     /// Namespaces of this server in the cluster.
     pub namespaces: usize,
     /// Other nodes that are known, in any namespace.
@@ -60,6 +64,12 @@ pub struct Stats {
     pub dropped_packets: u64,
     /// Broadcasts whose local acknowledgements were not collected, because too many others were.
     pub refused_ack_tasks: u64,
+    /// Calls of handlers that were refused, because too many others wait or run.
+    pub refused_calls: u64,
+    /// Server events that could not be read.
+    pub unreadable_calls: u64,
+    /// Calls in which the handler panicked.
+    pub panicked_calls: u64,
     /// Heartbeats and the like that found no room and were dropped.
     pub dropped_control: u64,
     /// Nodes that were not remembered because a namespace had too many.
@@ -108,6 +118,9 @@ pub(super) struct Counters {
     pub(super) dropped_replies: Counter,
     pub(super) dropped_packets: Counter,
     pub(super) refused_ack_tasks: Counter,
+    pub(super) refused_calls: Counter,
+    pub(super) unreadable_calls: Counter,
+    pub(super) panicked_calls: Counter,
     pub(super) dropped_control: Counter,
     pub(super) refused_nodes: Counter,
 }
@@ -132,6 +145,9 @@ impl Counters {
             dropped_replies: self.dropped_replies.get(),
             dropped_packets: self.dropped_packets.get(),
             refused_ack_tasks: self.refused_ack_tasks.get(),
+            refused_calls: self.refused_calls.get(),
+            unreadable_calls: self.unreadable_calls.get(),
+            panicked_calls: self.panicked_calls.get(),
             dropped_control: self.dropped_control.get(),
             refused_nodes: self.refused_nodes.get(),
             ..Stats::default()

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod handlers;
 mod hub;
 mod local;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 pub(super) use self::{
+    handlers::{answering, event, handler, say_nothing, with_name},
     hub::{Hub, Member},
     local::FakeLocal,
 };

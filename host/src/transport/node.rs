@@ -110,11 +110,8 @@ impl node::Host for GuestState<PluginState> {
             ..Target::default()
         };
         Ok(self.ext.view.local(namespace, |local| {
-            let sockets = local.sockets(&target).into_iter();
-            sockets
-                .take(MAX_NAMES)
-                .map(|socket| socket.id.to_string())
-                .collect()
+            let ids = local.socket_ids(&target).into_iter();
+            ids.take(MAX_NAMES).map(|id| id.to_string()).collect()
         }))
     }
 

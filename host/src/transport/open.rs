@@ -64,6 +64,65 @@ impl OpenTransport {
     /// # Errors
     /// When the configuration or the plugin is wrong.
     pub async fn open(config: Config) -> Result<Self, Error> {
+        let Parts {
+            mut handle,
+            runtime,
+            plugin,
+        } = Parts::load(config).await?;
+        let Some((runtime, plugin)) = runtime.zip(plugin) else {
+            return Ok(Self {
+                publisher: Box::new(NoTransport),
+                subscriber: Box::new(NoTransport),
+                handle,
+            });
+        };
+
+        let mut publisher = PluginPublisher::new(Arc::clone(&plugin));
+        publisher.open().await?;
+        let subscriber = PluginSubscriber::open(Arc::clone(&plugin)).await?;
+        let recovery = Recovery::new(Arc::clone(&plugin));
+        let mut instances = vec![publisher.status(), subscriber.status()];
+        instances.extend(recovery.as_ref().map(Recovery::status));
+        handle.opened(runtime, plugin, instances, recovery);
+        Ok(Self {
+            publisher: Box::new(publisher),
+            subscriber: Box::new(subscriber),
+            handle,
+        })
+    }
+
+    /// Opens the way out alone, for a process that only sends.
+    ///
+    /// # Errors
+    /// When the configuration or the plugin is wrong.
+    pub async fn open_way_out(
+        config: Config,
+    ) -> Result<(Box<dyn Publisher>, TransportHandle), Error> {
+        let Parts {
+            mut handle,
+            runtime,
+            plugin,
+        } = Parts::load(config).await?;
+        let Some((runtime, plugin)) = runtime.zip(plugin) else {
+            return Ok((Box::new(NoTransport), handle));
+        };
+        let mut publisher = PluginPublisher::new(Arc::clone(&plugin));
+        publisher.open().await?;
+        let instances = vec![publisher.status()];
+        handle.opened(runtime, plugin, instances, None);
+        Ok((Box::new(publisher), handle))
+    }
+}
+
+/// What there is before an instance is opened.
+struct Parts {
+    handle: TransportHandle,
+    runtime: Option<Runtime>,
+    plugin: Option<Arc<TransportPlugin>>,
+}
+
+impl Parts {
+    async fn load(config: Config) -> Result<Self, Error> {
         // As socketioxide's own server ids, so that remote sockets can name their server.
         let node = NodeId::from(Uid::new().to_string());
         let connections = Arc::new(Connections::new(Arc::from(node.as_str())));
@@ -75,53 +134,42 @@ impl OpenTransport {
         // A panic in the compiler is passed on; the task is never cancelled.
         let loaded =
             loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        let Some((runtime, plugin)) = loaded else {
-            let handle = TransportHandle {
-                node,
-                view,
-                connections,
-                plugin: None,
-            };
-            let (publisher, subscriber) = (Box::new(NoTransport), Box::new(NoTransport));
-            return Ok(Self {
-                publisher,
-                subscriber,
-                handle,
-            });
+        let (runtime, plugin) = loaded.unzip();
+        let handle = TransportHandle {
+            node,
+            view,
+            connections,
+            plugin: None,
         };
-
-        let plugin = Arc::new(plugin);
-        let mut publisher = PluginPublisher::new(Arc::clone(&plugin));
-        publisher.open().await?;
-        let subscriber = PluginSubscriber::open(Arc::clone(&plugin)).await?;
-        let recovery = Recovery::new(Arc::clone(&plugin));
-        let mut instances = vec![publisher.status(), subscriber.status()];
-        instances.extend(recovery.as_ref().map(Recovery::status));
-        tracing::info!(
-            plugin = plugin.name,
-            digest = plugin.digest,
-            "the transport is open"
-        );
-        let plugin = Some(LoadedPlugin {
-            plugin,
-            instances,
-            recovery,
-            _runtime: runtime,
-        });
         Ok(Self {
-            publisher: Box::new(publisher),
-            subscriber: Box::new(subscriber),
-            handle: TransportHandle {
-                node,
-                view,
-                connections,
-                plugin,
-            },
+            handle,
+            runtime,
+            plugin: plugin.map(Arc::new),
         })
     }
 }
 
 impl TransportHandle {
+    fn opened(
+        &mut self,
+        runtime: Runtime,
+        plugin: Arc<TransportPlugin>,
+        instances: Vec<Arc<InstanceStatus>>,
+        recovery: Option<Recovery>,
+    ) {
+        tracing::info!(
+            plugin = plugin.name,
+            digest = plugin.digest,
+            "the transport is open"
+        );
+        self.plugin = Some(LoadedPlugin {
+            plugin,
+            instances,
+            recovery,
+            _runtime: runtime,
+        });
+    }
+
     /// The id under which it publishes.
     pub fn node(&self) -> &NodeId {
         &self.node

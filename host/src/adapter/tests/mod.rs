@@ -8,7 +8,7 @@ mod acks;
 mod events;
 mod hub;
 mod peers;
-mod server;
+pub(in crate::adapter) mod server;
 mod sockets;
 pub(super) mod stub;
 

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{hub::Hub, stub::Stub};
 use crate::{
-    adapter::Adapter,
+    adapter::{Adapter, Attachment},
     cluster::{Cluster, ClusterOptions, message::NodeId},
 };
 
@@ -37,7 +37,7 @@ impl<P: Parse + Send + Sync + 'static> Server<P> {
             Box::new(subscriber),
         );
         let (stub, local) = Stub::with(sockets);
-        let adapter = Arc::new(Adapter::over(cluster.clone(), local));
+        let adapter = Arc::new(Adapter::over(cluster.clone(), Attachment::default(), local));
         let (ready, mut is_ready) = mpsc::channel(1);
         adapter.clone().init(move || ready.try_send(()).unwrap());
         assert!(
@@ -75,7 +75,7 @@ impl<P: Parse + Send + Sync + 'static> Server<P> {
 }
 
 /// Waits for something that other tasks bring about.
-pub(super) async fn until(mut condition: impl AsyncFnMut() -> bool) {
+pub(in crate::adapter) async fn until(mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -176,6 +176,11 @@ impl Wire {
             .collect()
     }
 
+    /// All messages that went out.
+    pub(in crate::cluster) fn sent(&self) -> Vec<Message> {
+        self.published.lock().unwrap().clone()
+    }
+
     /// The kinds of all messages that went out.
     pub(in crate::cluster) fn sent_kinds(&self) -> Vec<&'static str> {
         self.published

@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod acks;
+mod calls;
 mod closing;
 mod membership;
+mod node_events;
 mod requests;
 mod sending;
+mod servers;

@@ -1,10 +1,10 @@
 //! Requests with one answer from each node.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::cluster::{
-    Body, ClusterOptions, Event, Membership, NodeId, Payload, Room, SendError, Target,
-    TransportInfo, testing::*,
+    Body, ClusterOptions, Event, Membership, NodeId, Room, SendError, Target, TransportInfo,
+    testing::*,
 };
 
 fn node(id: &str) -> NodeId {
@@ -231,48 +231,6 @@ async fn answers_that_nobody_asked_for_or_that_are_for_others_are_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_kind_of_request_is_answered_with_an_error() {
-    let hub = Hub::default();
-    let [a] = hub.members(&ClusterOptions::default()).await;
-    let there = Arc::new(FakeLocal::new("/"));
-    a.cluster.enter(there);
-    let data = Payload::text("[]");
-    hub.say(
-        "x",
-        Body::CustomQuery {
-            request: "1".into(),
-            kind: "weather".into(),
-            data,
-        },
-    );
-    hub.say(
-        "x",
-        Body::ServerEvent {
-            data: Payload::text("[\"e\"]"),
-            request: Some("2".into()),
-        },
-    );
-    hub.say(
-        "x",
-        Body::FetchSockets {
-            request: "3".into(),
-            target: Target::default(),
-        },
-    );
-    eventually("it answers", || {
-        a.wire.sent_kinds().contains(&"sockets-answer")
-    })
-    .await;
-    let answers: Vec<_> = a
-        .wire
-        .sent_kinds()
-        .into_iter()
-        .filter(|kind| kind.ends_with("-answer"))
-        .collect();
-    assert_eq!(answers, ["custom-answer", "sockets-answer"]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_full_outbox_costs_a_request_its_time_and_no_more() {
     let outbox = crate::cluster::OutboxOptions {
         max_messages: 1,
@@ -292,5 +250,41 @@ async fn a_full_outbox_costs_a_request_its_time_and_no_more() {
         .await
         .unwrap();
     assert_eq!(found.missing, [node("b")]);
+    drop(b);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_ends_with_the_first_socket_while_others_are_silent() {
+    let [a, b, c] = Hub::default().members(&ClusterOptions::default()).await;
+    b.enter(FakeLocal::new("/").with_socket("b1", "r"));
+    c.wire.hold();
+    let started = tokio::time::Instant::now();
+    let found = a
+        .cluster
+        .find_sockets(&root(), Target::default(), None)
+        .await
+        .unwrap();
+    assert_eq!(summary(&found.items), [("b".into(), 1)]);
+    assert!(
+        found.is_complete(),
+        "nobody is missing: {:?}",
+        found.missing
+    );
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!(a.cluster.stats().pending_requests, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_without_a_find_waits_for_all_and_says_who_is_missing() {
+    let [a, b, c] = Hub::default().members(&ClusterOptions::default()).await;
+    let (root, wait) = (root(), Some(Duration::from_secs(2)));
+    let search = || a.cluster.find_sockets(&root, Target::default(), wait);
+    let found = search().await.unwrap();
+    assert_eq!(summary(&found.items), [("b".into(), 0), ("c".into(), 0)]);
+    assert!(found.is_complete());
+    c.wire.cut();
+    let found = search().await.unwrap();
+    assert_eq!(summary(&found.items), [("b".into(), 0)]);
+    assert_eq!(found.missing, [node("c")]);
     drop(b);
 }

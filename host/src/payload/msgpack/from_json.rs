@@ -9,14 +9,17 @@ use bytes::Bytes;
 use rmp::encode;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
-use crate::{adapter::payload::PayloadError, cluster::message::Payload};
+use crate::{
+    cluster::message::Payload,
+    payload::{PayloadError, surrogates::replace_lone_surrogates},
+};
 
 /// Writes a payload as one msgpack value.
 ///
 /// A mark becomes its attachment; each attachment can be used once, so that no output grows
 /// beyond text and attachments together. Without attachments there are no marks, whatever the
-/// text looks like. `serde_json` limits the nesting to the adapter's `DEPTH_LIMIT`.
-pub(in crate::adapter) fn from_json(payload: &Payload) -> Result<Vec<u8>, PayloadError> {
+/// text looks like. `serde_json` limits the nesting to `DEPTH_LIMIT`.
+pub(in crate::payload) fn from_json(payload: &Payload) -> Result<Vec<u8>, PayloadError> {
     match write(&payload.json, &payload.attachments) {
         Err(PayloadError::Json(error)) => match replace_lone_surrogates(&payload.json) {
             Cow::Borrowed(_) => Err(PayloadError::Json(error)),
@@ -233,52 +236,11 @@ impl Visitor<'_> for Key<'_, '_> {
     }
 }
 
-/// JavaScript can cut a string between the two halves of a character and writes the lone half as
-/// an escape, which is JSON but no Unicode text. Each such half becomes U+FFFD, as it does when
-/// JavaScript encodes it.
-fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
-    const ESCAPE_LEN: usize = 6;
-    /// The code unit of a `\uXXXX` escape at `at`.
-    fn unit(json: &str, at: usize) -> Option<u16> {
-        let digits = json.get(at..at + ESCAPE_LEN)?.strip_prefix("\\u")?;
-        u16::from_str_radix(digits, 16).ok()
-    }
-    let mut repaired = String::new();
-    let (mut copied, mut at) = (0, 0);
-    while let Some(found) = json[at..].find('\\') {
-        at += found;
-        match unit(json, at) {
-            Some(0xd800..=0xdbff)
-                if matches!(unit(json, at + ESCAPE_LEN), Some(0xdc00..=0xdfff)) =>
-            {
-                at += 2 * ESCAPE_LEN;
-            }
-            Some(0xd800..=0xdfff) => {
-                repaired.push_str(&json[copied..at]);
-                repaired.push_str("\\ufffd");
-                at += ESCAPE_LEN;
-                copied = at;
-            }
-            Some(_) => at += ESCAPE_LEN,
-            // The escaped character may be a backslash; one that is not ASCII is no JSON.
-            None => at += if json.is_char_boundary(at + 2) { 2 } else { 1 },
-        }
-        if at > json.len() {
-            break;
-        }
-    }
-    if copied == 0 {
-        return Cow::Borrowed(json);
-    }
-    repaired.push_str(&json[copied..]);
-    Cow::Owned(repaired)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::adapter::{msgpack::to_json, payload::DEPTH_LIMIT};
+    use crate::payload::{DEPTH_LIMIT, msgpack::to_json};
 
     fn transcode(json: &str, attachments: &[&'static [u8]]) -> Result<Vec<u8>, PayloadError> {
         let attachments = attachments

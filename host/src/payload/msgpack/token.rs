@@ -2,7 +2,7 @@
 
 use rmp::Marker;
 
-use crate::adapter::payload::PayloadError;
+use crate::payload::PayloadError;
 
 /// A value, or the head of one that contains others.
 #[derive(Debug, PartialEq)]

@@ -10,13 +10,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use socketioxide_core::Str;
 
-use super::{
-    date,
-    token::{Reader, Token},
-};
+use super::token::{Reader, Token};
 use crate::{
-    adapter::payload::{DEPTH_LIMIT, MAX_ATTACHMENTS, PayloadError},
     cluster::message::Payload,
+    payload::{DEPTH_LIMIT, MAX_ATTACHMENTS, PayloadError, date},
 };
 
 /// The type of msgpack's own timestamps.
@@ -33,7 +30,7 @@ const MAX_PLAIN_WHOLE: f64 = 1e21;
 ///
 /// Takes time and memory in proportion to the input. Fails on what is not msgpack, on
 /// [`DEPTH_LIMIT`], [`MAX_ATTACHMENTS`], text that is not UTF-8 and containers as keys.
-pub(in crate::adapter) fn to_json(msgpack: &Bytes) -> Result<Payload, PayloadError> {
+pub(in crate::payload) fn to_json(msgpack: &Bytes) -> Result<Payload, PayloadError> {
     let mut transcoder = Transcoder {
         whole: msgpack,
         reader: Reader(msgpack),

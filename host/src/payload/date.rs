@@ -1,4 +1,4 @@
-//! Points in time as JavaScript prints them (ECMAScript, Date.prototype.toISOString).
+//! Points in time as JavaScript prints them (ECMAScript, Date.prototype.toISOString and toString).
 
 /// Beyond this many milliseconds from 1970 a JavaScript date is invalid (ECMAScript, TimeClip).
 const MAX_TIME_MS: i64 = 8_640_000_000_000_000;
@@ -20,6 +20,30 @@ pub(super) fn iso8601(time_ms: i64) -> Option<String> {
     };
     Some(format!(
         "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
+    ))
+}
+
+/// `Thu Nov 05 2026 09:30:00 GMT+0000 (Coordinated Universal Time)`, as a server in that time zone
+/// prints it; none if JavaScript has no such date.
+pub(crate) fn javascript_text(time_ms: i64) -> Option<String> {
+    const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    if !(-MAX_TIME_MS..=MAX_TIME_MS).contains(&time_ms) {
+        return None;
+    }
+    let days = time_ms.div_euclid(DAY_MS);
+    let (year, month, day) = civil(days);
+    let weekday = WEEKDAYS.get(usize::try_from(days.rem_euclid(7)).ok()?)?;
+    let month = MONTHS.get(usize::try_from(month - 1).ok()?)?;
+    let seconds = time_ms.rem_euclid(DAY_MS) / 1000;
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let sign = if year < 0 { "-" } else { "" };
+    let year = year.unsigned_abs();
+    Some(format!(
+        "{weekday} {month} {day:02} {sign}{year:04} {hour:02}:{minute:02}:{second:02} GMT+0000 \
+         (Coordinated Universal Time)"
     ))
 }
 
@@ -48,6 +72,22 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_read_as_javascript_prints_them() {
+        for (time_ms, expected) in [
+            (0, "Thu Jan 01 1970 00:00:00"),
+            (-1, "Wed Dec 31 1969 23:59:59"),
+            (951_782_400_000, "Tue Feb 29 2000 00:00:00"),
+            (1_795_256_271_168, "Sat Nov 21 2026 10:17:51"),
+            (-62_198_755_200_000, "Fri Jan 01 -0001 00:00:00"),
+            (MAX_TIME_MS, "Sat Sep 13 275760 00:00:00"),
+        ] {
+            let expected = format!("{expected} GMT+0000 (Coordinated Universal Time)");
+            assert_eq!(javascript_text(time_ms), Some(expected));
+        }
+        assert_eq!(javascript_text(MAX_TIME_MS + 1), None);
+    }
 
     #[test]
     fn dates_read_as_javascript_prints_them() {

@@ -1,67 +1,19 @@
-//! Payloads between socketioxide's form, which depends on the server's parser, and the cluster's,
-//! which is always JSON text with marks for its binary parts.
+//! Payloads between socketioxide's form, which depends on the server's parser, and the cluster's.
 //!
-//! The common parser's form is that text already, so it passes without a copy. The msgpack parser's
-//! is transcoded by `msgpack/`. Who gets a payload is not decided here.
+//! The common parser's form is the cluster's already, so it passes without a copy. The msgpack
+//! parser's is transcoded by `msgpack/`.
 
 use std::collections::VecDeque;
 
 use serde::de::IgnoredAny;
 use socketioxide_core::{Value, parser::Parse};
 
-use super::msgpack;
+use super::{DEPTH_LIMIT, PayloadError, msgpack, nesting, tree::Tree};
 use crate::cluster::message::Payload;
-
-/// A value with this many containers inside each other is refused. The limit of `serde_json` and
-/// of socketioxide's own parsers, so nothing that they can read is refused here.
-pub(super) const DEPTH_LIMIT: usize = 128;
-
-/// A msgpack value with more binary parts than this is refused. The number that socketioxide
-/// accepts from a client by default; it keeps two-byte parts from growing into large ones.
-pub(super) const MAX_ATTACHMENTS: usize = 10_000;
-
-/// Why a payload cannot be carried. On the way out the fault is the application's (or, in an
-/// acknowledgement, the client's); on the way in it is the sending node's.
-#[derive(Debug, thiserror::Error)]
-pub enum PayloadError {
-    /// The outermost value is not an array, so it is neither an event nor an acknowledgement.
-    #[error("the payload is not an array: send an event's name and its arguments in one")]
-    NotAnArray,
-    /// The JSON text has a raw control character, which could break up a client's frames.
-    #[error("the payload's JSON text holds a raw control character: escape it")]
-    ControlCharacter,
-    /// The text is not JSON.
-    #[error("the payload is not valid JSON: {0}")]
-    Json(#[from] serde_json::Error),
-    /// The msgpack ends in the middle of a value.
-    #[error("the payload's msgpack ends in the middle of a value")]
-    Truncated,
-    /// There are bytes after the msgpack value.
-    #[error("the payload's msgpack is followed by {0} more bytes")]
-    Trailing(usize),
-    /// 0xC1, which msgpack does not use.
-    #[error("the payload's msgpack uses the reserved marker 0xC1")]
-    ReservedMarker,
-    /// A msgpack string is not UTF-8.
-    #[error("a msgpack string of the payload is not UTF-8: send it as binary")]
-    NotUtf8,
-    /// A map's key is an array, a map or an extension, which JSON cannot express.
-    #[error("a map's key is a container or an extension: use a string, a number or a boolean")]
-    UnsupportedKey,
-    /// 128 or more containers inside each other.
-    #[error("the payload nests {DEPTH_LIMIT} or more arrays and objects: flatten it")]
-    TooDeep,
-    /// More than 10,000 binary parts in one msgpack value.
-    #[error("the payload holds more than {MAX_ATTACHMENTS} binary parts: join them")]
-    TooManyAttachments,
-    /// A mark names a binary part that is not there, or one that was used before.
-    #[error("the payload refers to a binary part that is missing or already used")]
-    NoSuchAttachment,
-}
 
 /// Which form the server's own parser gives to payloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Codec {
+pub(crate) enum Codec {
     /// JSON text and attachments.
     Common,
     /// Msgpack bytes.
@@ -70,7 +22,7 @@ pub(super) enum Codec {
 
 impl Codec {
     /// The one that fits a parser, found by trying it.
-    pub(super) fn of(parser: impl Parse) -> Self {
+    pub(crate) fn of(parser: impl Parse) -> Self {
         match parser.encode_value(&0u8, None) {
             Ok(Value::Bytes(_)) => Self::Msgpack,
             Ok(Value::Str(..)) | Err(_) => Self::Common,
@@ -81,7 +33,7 @@ impl Codec {
     ///
     /// The common form is checked for what could break up a client's frames, not parsed: the
     /// receiver of the text does that.
-    pub(super) fn decode(self, payload: &Payload) -> Result<Value, PayloadError> {
+    pub(crate) fn decode(self, payload: &Payload) -> Result<Value, PayloadError> {
         check_array(&payload.json)?;
         match self {
             Self::Common => {
@@ -95,7 +47,7 @@ impl Codec {
 }
 
 /// From the form of the server's parser to the cluster's, for what this server wrote itself.
-pub(super) fn encode(value: Value) -> Result<Payload, PayloadError> {
+pub(crate) fn encode(value: Value) -> Result<Payload, PayloadError> {
     match value {
         Value::Str(json, attachments) => Ok(Payload {
             json,
@@ -107,7 +59,7 @@ pub(super) fn encode(value: Value) -> Result<Payload, PayloadError> {
 
 /// Like [`encode`], for what a client wrote: socketioxide hands on the text of an acknowledgement
 /// unread, and no other node should have to find out that it is not JSON.
-pub(super) fn encode_untrusted(value: Value) -> Result<Payload, PayloadError> {
+pub(crate) fn encode_untrusted(value: Value) -> Result<Payload, PayloadError> {
     if let Value::Str(json, _) = &value {
         serde_json::from_str::<IgnoredAny>(json)?;
         if nesting(json) >= DEPTH_LIMIT {
@@ -116,6 +68,21 @@ pub(super) fn encode_untrusted(value: Value) -> Result<Payload, PayloadError> {
     }
     let payload = encode(value)?;
     check_array(&payload.json)?;
+    Ok(payload)
+}
+
+/// Any one value that a client wrote, in the form of this server's parser: read in full, so that it
+/// can become a part of larger ones. Refused if `max_nesting` containers or more stand inside each
+/// other.
+pub(crate) fn encode_one_untrusted(
+    value: Value,
+    max_nesting: usize,
+) -> Result<Payload, PayloadError> {
+    let payload = encode(value)?;
+    if nesting(&payload.json) >= max_nesting {
+        return Err(PayloadError::TooDeep);
+    }
+    Tree::parse(&payload)?;
     Ok(payload)
 }
 
@@ -134,33 +101,6 @@ fn check_array(json: &str) -> Result<(), PayloadError> {
         return Err(PayloadError::ControlCharacter);
     }
     Ok(())
-}
-
-/// How many containers stand inside each other at most, in text that is known to be JSON.
-fn nesting(json: &str) -> usize {
-    let (mut depth, mut deepest) = (0usize, 0usize);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json.bytes() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'[' | b'{' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 #[cfg(test)]
@@ -289,6 +229,34 @@ mod tests {
             ));
             assert!(decode(" [\n\t\"a\" ]\r\n").is_ok());
         }
+    }
+
+    #[test]
+    fn one_value_of_a_client_is_read_before_it_becomes_a_part_of_others() {
+        let text = |json: &'static str| encode_one_untrusted(Value::Str(json.into(), None), 4);
+        assert_eq!(text("{\"a\":1}").unwrap(), Payload::text("{\"a\":1}"));
+        assert!(text("\"a\"").is_ok());
+        assert!(text("[[[]]]").is_ok());
+        assert!(matches!(text("[[[[]]]]"), Err(PayloadError::TooDeep)));
+        for broken in ["", "{", "1 2", "{},\"x\":{}"] {
+            assert!(
+                matches!(text(broken), Err(PayloadError::Json(_))),
+                "{broken}"
+            );
+        }
+        let msgpack =
+            |bytes: &'static [u8]| encode_one_untrusted(Value::Bytes(Bytes::from_static(bytes)), 4);
+        let part = msgpack(&[0x81, 0xa1, b'k', 0xc4, 1, 7]).unwrap();
+        assert_eq!(part.attachments, [Bytes::from_static(&[7])]);
+        assert!(msgpack(&[0xc1]).is_err());
+        // A part, and text that looks like the mark of it.
+        let marks = MsgPackParser
+            .encode_default(&(bin(0), json!({"_placeholder": true, "num": 0})))
+            .unwrap();
+        assert!(matches!(
+            encode_one_untrusted(marks, 4),
+            Err(PayloadError::NoSuchAttachment)
+        ));
     }
 
     #[test]

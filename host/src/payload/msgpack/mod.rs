@@ -5,7 +5,6 @@
 //! become ISO 8601 text, other extensions become `[type, binary]`. Nothing here panics, recurses
 //! without a limit or writes much more than it reads, whatever the bytes.
 
-mod date;
 mod from_json;
 mod to_json;
 mod token;

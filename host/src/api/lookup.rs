@@ -1,0 +1,183 @@
+//! One socket by its id, on whatever server it is: the whole-cluster calls that
+//! `socket.io-adapter-postgres` had, under today's names.
+
+use super::{ApiError, IntoRooms, Operators, SocketId};
+use crate::cluster::{Body, Partial, Room, SocketInfo, Target};
+
+/// Where a socket is.
+enum Place {
+    /// On this server.
+    Here(Vec<Room>),
+    /// On another one.
+    There(Vec<Room>),
+    /// Not known: some servers did not answer.
+    Unknown(ApiError),
+}
+
+/// These look for one socket in the whole namespace, whatever was selected before. Each asks the
+/// other servers where the socket is, and ends as soon as one has it.
+impl Operators {
+    /// The rooms of one socket, its own id among them. (`clientRooms` in
+    /// `socket.io-adapter-postgres`.)
+    ///
+    /// # Errors
+    /// [`ApiError::NoSuchSocket`] when no server has it, [`ApiError::Unanswered`] when none that
+    /// answered in time has it.
+    ///
+    /// ```no_run
+    /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
+    /// let rooms = board.of("/").rooms_of("Kx7bM0aVhz6OBsFTAAAB").await?;
+    /// println!("{rooms:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn rooms_of(&self, id: impl Into<SocketId>) -> Result<Vec<Room>, ApiError> {
+        match self.find(&id.into()).await? {
+            Place::Here(rooms) | Place::There(rooms) => Ok(rooms),
+            Place::Unknown(error) => Err(error),
+        }
+    }
+
+    /// Makes one socket join rooms. (`remoteJoin` in `socket.io-adapter-postgres`.)
+    ///
+    /// # Errors
+    /// [`ApiError::NoSuchSocket`] when no server has it. [`ApiError::Unanswered`] when none that
+    /// answered in time has it: then the others were told to do it all the same.
+    ///
+    /// ```no_run
+    /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
+    /// board.of("/").remote_join("Kx7bM0aVhz6OBsFTAAAB", "lobby").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn remote_join(
+        &self,
+        id: impl Into<SocketId>,
+        rooms: impl IntoRooms,
+    ) -> Result<(), ApiError> {
+        let rooms = rooms.into_rooms();
+        let id = id.into();
+        let target = only(&id);
+        let place = self.find(&id).await?;
+        match (place, self.cluster.local(&self.namespace)) {
+            (Place::Here(_), Some(local)) => {
+                local.join(&target, &rooms);
+                Ok(())
+            }
+            (place, _) => self.tell(place, Body::SocketsJoin { target, rooms }).await,
+        }
+    }
+
+    /// Makes one socket leave rooms. (`remoteLeave` in `socket.io-adapter-postgres`.)
+    ///
+    /// # Errors
+    /// As [`remote_join`](Self::remote_join).
+    ///
+    /// ```no_run
+    /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
+    /// board.of("/").remote_leave("Kx7bM0aVhz6OBsFTAAAB", "lobby").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn remote_leave(
+        &self,
+        id: impl Into<SocketId>,
+        rooms: impl IntoRooms,
+    ) -> Result<(), ApiError> {
+        let rooms = rooms.into_rooms();
+        let id = id.into();
+        let target = only(&id);
+        let place = self.find(&id).await?;
+        match (place, self.cluster.local(&self.namespace)) {
+            (Place::Here(_), Some(local)) => {
+                local.leave(&target, &rooms);
+                Ok(())
+            }
+            (place, _) => self.tell(place, Body::SocketsLeave { target, rooms }).await,
+        }
+    }
+
+    /// Disconnects one socket from the namespace; with `close` from its whole connection.
+    /// (`remoteDisconnect` in `socket.io-adapter-postgres`.)
+    ///
+    /// # Errors
+    /// As [`remote_join`](Self::remote_join).
+    ///
+    /// ```no_run
+    /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
+    /// board.of("/").remote_disconnect("Kx7bM0aVhz6OBsFTAAAB", true).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn remote_disconnect(
+        &self,
+        id: impl Into<SocketId>,
+        close: bool,
+    ) -> Result<(), ApiError> {
+        let id = id.into();
+        let target = only(&id);
+        let place = self.find(&id).await?;
+        match (place, self.cluster.local(&self.namespace)) {
+            (Place::Here(_), Some(local)) => {
+                local.disconnect(&target, close);
+                Ok(())
+            }
+            (place, _) => {
+                self.tell(place, Body::DisconnectSockets { target, close })
+                    .await
+            }
+        }
+    }
+
+    async fn tell(&self, place: Place, body: Body) -> Result<(), ApiError> {
+        self.cluster.send(&self.namespace, body).await?;
+        match place {
+            Place::Here(_) | Place::There(_) => Ok(()),
+            Place::Unknown(error) => Err(error),
+        }
+    }
+
+    async fn find(&self, id: &SocketId) -> Result<Place, ApiError> {
+        let local = self.cluster.local(&self.namespace);
+        let here = local.map_or_else(Vec::new, |local| local.sockets(&only(id)));
+        if let Some(rooms) = rooms_of(here, id) {
+            return Ok(Place::Here(rooms));
+        }
+        let Partial {
+            items,
+            missing,
+            missing_unknown,
+        } = self
+            .cluster
+            .find_sockets(&self.namespace, only(id), self.timeout)
+            .await?;
+        let there = items.into_iter().flat_map(|(_, sockets)| sockets).collect();
+        if let Some(rooms) = rooms_of(there, id) {
+            return Ok(Place::There(rooms));
+        }
+        let id = id.clone();
+        if missing.is_empty() && missing_unknown == 0 {
+            return Err(ApiError::NoSuchSocket { id });
+        }
+        Ok(Place::Unknown(ApiError::Unanswered {
+            id,
+            missing,
+            missing_unknown,
+        }))
+    }
+}
+
+fn only(id: &SocketId) -> Target {
+    Target {
+        rooms: vec![Room::from(id.as_str())],
+        ..Target::default()
+    }
+}
+
+/// Others may have joined a room of that name.
+fn rooms_of(sockets: Vec<SocketInfo>, id: &SocketId) -> Option<Vec<Room>> {
+    let socket = sockets
+        .into_iter()
+        .find(|socket| *socket.id == *id.as_str());
+    socket.map(|socket| socket.rooms)
+}
