@@ -10,12 +10,13 @@
 )]
 
 wasmtime::component::bindgen!({
-    path: ["../wit/transport", "../wit/bus"],
+    path: ["../wit/transport", "../wit/bus", "../wit/redis"],
     inline: "
         package switchboard:host;
         world plugin {
             include switchboard:transport/transport-with-recovery@0.1.0;
             import switchboard:bus/bus@0.1.0;
+            import switchboard:redis/redis@0.1.0;
         }
     ",
     world: "switchboard:host/plugin",
@@ -28,6 +29,9 @@ wasmtime::component::bindgen!({
     with: {
         "switchboard:bus/bus.sender": crate::capabilities::bus::SenderHandle,
         "switchboard:bus/bus.subscription": crate::capabilities::bus::SubscriptionHandle,
+        "switchboard:redis/redis.client": crate::capabilities::redis::ClientHandle,
+        "switchboard:redis/redis.reader": crate::capabilities::redis::ReaderHandle,
+        "switchboard:redis/redis.subscription": crate::capabilities::redis::SubscriptionHandle,
     },
 });
 
@@ -37,4 +41,5 @@ pub(crate) const INTERFACES: &[&str] = &[
     "switchboard:transport/lifecycle@0.1.0",
     "switchboard:transport/node@0.1.0",
     "switchboard:bus/bus@0.1.0",
+    "switchboard:redis/redis@0.1.0",
 ];

@@ -8,7 +8,7 @@ use crate::{
     Error,
     adapter::Attachment,
     api::Operators,
-    capabilities::bus::BusStatus,
+    capabilities::{bus::BusStatus, redis::RedisStatus},
     cluster::{Cluster, ClusterNode, NodeEvents, NodeId, Stats},
     config::Config,
     transport::{OpenTransport, Recovery, TransportHandle, TransportStatus},
@@ -49,6 +49,8 @@ pub struct Status {
     pub cluster: Stats,
     /// The buses that it is on, by connection name.
     pub buses: BTreeMap<String, BusStatus>,
+    /// The Redis connections that it uses, by name.
+    pub redis: BTreeMap<String, RedisStatus>,
 }
 
 impl Board {
@@ -149,6 +151,7 @@ impl Board {
             transport: self.0.transport.status(),
             cluster: self.0.cluster.stats(),
             buses: self.0.transport.buses(),
+            redis: self.0.transport.redis(),
         }
     }
 

@@ -6,9 +6,7 @@
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let board = switchboard::Board::open(switchboard::Config::load()?).await?;
-//! let (layer, io) = SocketIo::builder()
-//!     .with_adapter::<switchboard::Adapter<_>>(board.clone())
-//!     .build_layer();
+//! let (layer, io) = board.layer(SocketIo::builder());
 //! io.ns("/", async |socket: SocketRef<switchboard::Adapter<_>>| {
 //!     socket.join("everyone");
 //!     socket.to("everyone").emit("joined", &socket.id).await.ok();
@@ -18,6 +16,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Handlers stay as they are, and socketioxide's operators reach every node. What they lack is at
+//! [`Board::of`]: events and questions between servers, sockets of other nodes with rooms, data and
+//! handshake, single sockets by id. A process that is no server sends with an [`Emitter`].
 //!
 //! The path of a packet: [`Adapter`] gives it to local sockets and to the [`cluster`], whose
 //! outbox hands batches to a [`transport`], which is a plugin run by the [`runtime`]; the plugin

@@ -57,14 +57,13 @@ async fn main() -> anyhow::Result<()> {
     let name = args.name.unwrap_or_else(|| id.clone());
     let node = Arc::new(presence::Node::new(id, name, url.clone()));
 
-    // The Socket.IO server: `with_adapter` is the one line that makes it a part of the cluster.
-    let (layer, io) = SocketIo::builder()
+    // The Socket.IO server: built by the board, it is a part of the cluster.
+    let builder = SocketIo::builder()
         .max_buffer_size(MAX_WAITING_PACKETS)
         .max_payload(MAX_PACKET_BYTES as u64)
         .ws_max_message_size(MAX_PACKET_BYTES)
-        .with_state(node.clone())
-        .with_adapter::<switchboard::Adapter<_>>(board.clone())
-        .build_layer();
+        .with_state(node.clone());
+    let (layer, io) = board.layer(builder);
     io.ns("/", chat::connect);
 
     // Without TCP_NODELAY small packets wait for the client's delayed acknowledgement.

@@ -7,6 +7,7 @@
 
 pub mod bus;
 pub mod handout;
+pub mod redis;
 mod wake;
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 
 use bus::{Bus, BusError, BusOptions, BusStatus};
 use handout::Rollback;
+use redis::{Redis, RedisError, RedisOptions, RedisPermit, RedisStatus, Subscription};
 pub(crate) use wake::Wake;
 
 use crate::config::Resolved;
@@ -25,6 +27,7 @@ use crate::config::Resolved;
 pub(crate) struct Connections {
     node: Arc<str>,
     buses: Mutex<HashMap<String, Bus>>,
+    redis: Mutex<HashMap<String, Redis>>,
 }
 
 impl Connections {
@@ -32,6 +35,7 @@ impl Connections {
         Self {
             node,
             buses: Mutex::default(),
+            redis: Mutex::default(),
         }
     }
 
@@ -43,6 +47,24 @@ impl Connections {
         let bus = Bus::start(Arc::clone(&self.node), options.clone())?;
         buses.insert(name.to_owned(), bus.clone());
         Ok(bus)
+    }
+
+    fn redis(&self, name: &str, options: &RedisOptions) -> Result<Redis, RedisError> {
+        let mut all = self.lock_redis();
+        if let Some(redis) = all.get(name) {
+            return Ok(redis.clone());
+        }
+        let redis = Redis::new(name, options.clone())?;
+        all.insert(name.to_owned(), redis.clone());
+        Ok(redis)
+    }
+
+    /// How each open Redis connection is doing.
+    pub(crate) fn redis_status(&self) -> BTreeMap<String, RedisStatus> {
+        self.lock_redis()
+            .iter()
+            .map(|(name, redis)| (name.clone(), redis.status()))
+            .collect()
     }
 
     /// How each open bus is doing.
@@ -59,10 +81,17 @@ impl Connections {
         for bus in buses {
             bus.close().await;
         }
+        self.lock_redis()
+            .drain()
+            .for_each(|(_, redis)| redis.close());
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Bus>> {
         self.buses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_redis(&self) -> MutexGuard<'_, HashMap<String, Redis>> {
+        self.redis.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,6 +111,18 @@ impl Granted {
         self.connections
             .bus(name, options)
             .map_err(|error| format!("[connections.bus.{name}]: {error}"))
+    }
+
+    /// The Redis connection that a plugin names, and what it may do there; the error is for the
+    /// plugin's eyes and names the key to set.
+    fn redis(&self, name: &str) -> Result<(Redis, Arc<RedisPermit>), String> {
+        let granted = self.resolved.redis(name);
+        let (options, permit) = granted.map_err(|denied| denied.to_string())?;
+        let redis = self
+            .connections
+            .redis(name, options)
+            .map_err(|error| format!("[connections.redis.{name}]: {error}"))?;
+        Ok((redis, Arc::clone(permit)))
     }
 }
 
@@ -107,6 +148,8 @@ pub(crate) struct Effects {
     staged: Vec<bus::Staged>,
     /// Buses whose events were handed out.
     taken: Vec<Bus>,
+    /// Redis subscriptions whose messages were handed out.
+    taken_messages: Vec<Subscription>,
 }
 
 impl Effects {
@@ -117,6 +160,13 @@ impl Effects {
     fn took_from(&mut self, bus: &Bus) {
         if !self.taken.iter().any(|known| known.is_same(bus)) {
             self.taken.push(bus.clone());
+        }
+    }
+
+    fn took_messages_from(&mut self, subscription: &Subscription) {
+        let mut known = self.taken_messages.iter();
+        if !known.any(|known| known.is_same(subscription)) {
+            self.taken_messages.push(subscription.clone());
         }
     }
 
@@ -132,6 +182,13 @@ impl Effects {
                 bus.rollback(Rollback::Harmless)
             }
         }
+        for subscription in self.taken_messages.drain(..) {
+            if delivered {
+                subscription.commit()
+            } else {
+                subscription.rollback(Rollback::Harmless)
+            }
+        }
     }
 
     /// The plugin died in the call: nothing was sent, and what it took is handed out again.
@@ -143,6 +200,9 @@ impl Effects {
         self.staged.clear();
         for bus in self.taken.drain(..) {
             bus.rollback(reason);
+        }
+        for subscription in self.taken_messages.drain(..) {
+            subscription.rollback(reason);
         }
     }
 }

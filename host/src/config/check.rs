@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::{
-    Config, ConnectionName, Grant, LimitOverrides, Limits, Which,
+    Config, ConnectionName, LimitOverrides, Limits, Which,
     document::{Document, Problems},
     grants::MAX_GRANTS,
 };
@@ -26,6 +26,13 @@ pub(super) fn check(config: &Config, document: &Document, problems: &mut Problem
         config.connections.bus.len(),
         MAX_ENTRIES,
     );
+    let redis = &config.connections.redis;
+    checker.count(&["connections", "redis"], redis.len(), MAX_ENTRIES);
+    for (name, options) in redis {
+        for (key, problem) in options.problems() {
+            checker.problem(&["connections", "redis", name.as_str(), key], &problem);
+        }
+    }
     checker.count(&["transports"], config.transports.len(), MAX_ENTRIES);
     for (name, transport) in &config.transports {
         let path = ["transports", name.as_str()];
@@ -35,9 +42,21 @@ pub(super) fn check(config: &Config, document: &Document, problems: &mut Problem
         let granted = transport.grants.iter().flat_map(|grants| &grants.bus);
         checker.grants(
             &[path[0], path[1], "grants", "bus"],
-            granted.collect(),
+            granted.map(|grant| &grant.connection).collect(),
             &buses,
         );
+        let path = [path[0], path[1], "grants", "redis"];
+        let granted = transport.grants.iter().flat_map(|grants| &grants.redis);
+        for grant in granted.clone() {
+            // Whether it asks or allows is known with the manifest only; what an allowing one may
+            // hold is the less.
+            for (key, problem) in grant.rights.problems(false) {
+                checker.problem(&path, &format!("has `{key}`, which {problem}"));
+            }
+        }
+        let names: Vec<ConnectionName> = redis.keys().cloned().collect();
+        let granted = granted.map(|grant| &grant.connection);
+        checker.grants(&path, granted.collect(), &names);
     }
 }
 
@@ -89,10 +108,12 @@ impl Checker<'_> {
         }
     }
 
-    fn grants(&mut self, path: &[&str], grants: Vec<&Grant>, connections: &[ConnectionName]) {
+    /// The last part of the path is the kind of the connections.
+    fn grants(&mut self, path: &[&str], grants: Vec<&Which>, connections: &[ConnectionName]) {
         self.count(path, grants.len(), MAX_GRANTS);
+        let kind = path.last().copied().unwrap_or_default();
         for grant in grants {
-            let Which::Named(name) = &grant.connection else {
+            let Which::Named(name) = grant else {
                 continue;
             };
             if connections.contains(name) {
@@ -100,7 +121,7 @@ impl Checker<'_> {
             }
             let known: Vec<&str> = connections.iter().map(ConnectionName::as_str).collect();
             let predicate = format!(
-                "names the connection `{name}`, and there is no [connections.bus.{name}]{}",
+                "names the connection `{name}`, and there is no [connections.{kind}.{name}]{}",
                 suggest::hint(name.as_str(), &known)
             );
             self.problem(path, &predicate);

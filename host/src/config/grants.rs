@@ -10,6 +10,7 @@ use serde::{
 };
 
 use super::{ConnectionName, InvalidName};
+use crate::capabilities::redis::{CommandName, Prefix, RedisRights};
 
 /// Most grants of one kind.
 pub(super) const MAX_GRANTS: usize = 256;
@@ -24,6 +25,29 @@ pub(super) const MAX_GRANTS: usize = 256;
 pub struct Grants {
     /// Connections of the `bus` capability, by their names in `[connections.bus]`.
     pub bus: Vec<Grant>,
+    /// Connections of the `redis` capability, by their names in `[connections.redis]`.
+    pub redis: Vec<RedisGrant>,
+}
+
+/// One grant of a Redis connection: its name, or a table that narrows what may be done there.
+///
+/// ```toml
+/// redis = ["main", { connection = "log", commands = ["XADD", "XREAD"], keys = ["socket.io*"] }]
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedisGrant {
+    /// For which connection it is.
+    pub connection: Which,
+    /// What may be done there.
+    pub rights: RedisRights,
+}
+
+impl RedisGrant {
+    /// Is this a grant for the connection?
+    pub fn covers(&self, connection: &ConnectionName) -> bool {
+        self.connection.covers(connection)
+    }
 }
 
 /// One grant: the name of a connection, or a table that holds it as `connection` (and, for
@@ -52,9 +76,16 @@ impl Grant {
 
     /// Is this a grant for the connection?
     pub fn covers(&self, connection: &ConnectionName) -> bool {
-        match &self.connection {
-            Which::Any => true,
-            Which::Named(name) => name == connection,
+        self.connection.covers(connection)
+    }
+}
+
+impl Which {
+    /// Is this connection one of them?
+    pub fn covers(&self, connection: &ConnectionName) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Named(name) => name == connection,
         }
     }
 }
@@ -117,6 +148,52 @@ impl<'de> Deserialize<'de> for Grant {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Grant, A::Error> {
                 let table = Table::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(Grant::new(table.connection))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RedisTable {
+    connection: Which,
+    commands: Option<Vec<CommandName>>,
+    keys: Option<Vec<Prefix>>,
+    channels: Option<Vec<Prefix>>,
+}
+
+impl<'de> Deserialize<'de> for RedisGrant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = RedisGrant;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "the name of a connection, or a table with the key `connection` and what of \
+                     `commands`, `keys` and `channels` is narrowed",
+                )
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<RedisGrant, E> {
+                let connection = text.parse().map_err(E::custom)?;
+                let rights = RedisRights::default();
+                Ok(RedisGrant { connection, rights })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RedisGrant, A::Error> {
+                let table = RedisTable::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(RedisGrant {
+                    connection: table.connection,
+                    rights: RedisRights {
+                        commands: table.commands,
+                        keys: table.keys,
+                        channels: table.channels,
+                    },
+                })
             }
         }
 

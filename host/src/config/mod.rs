@@ -32,7 +32,7 @@ use self::document::{Document, Origin, Problems};
 pub use self::{
     builder::ConfigBuilder,
     document::{ConfigError, Problem},
-    grants::{Grant, Grants, Which},
+    grants::{Grant, Grants, RedisGrant, Which},
     limits::{LimitOverrides, Limits},
     names::{ClusterName, ConnectionName, InvalidName, MAX_NAME_BYTES, PluginName},
     resolve::{Denied, Resolved},
@@ -216,6 +216,12 @@ fn anchor_paths(config: &mut Config, document: &Document, base: &Path) {
         let key = ["connections", "bus", name.as_str(), "path"];
         if document.origin(&key).is_some() {
             anchor(&mut options.path, &key);
+        }
+    }
+    for (name, options) in &mut config.connections.redis {
+        let key = ["connections", "redis", name.as_str(), "tls", "ca_file"];
+        if let Some(path) = &mut options.tls.ca_file {
+            anchor(path, &key);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the configuration comes to for one plugin: its options, its limits, and the connections
 //! that it may use.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 
@@ -9,7 +9,14 @@ use super::{
     Config, ConfigError, ConnectionName, Grants, Limits, PluginName, TransportConfig,
     document::Problems,
 };
-use crate::{capabilities::bus::BusOptions, plugins::PluginFile, suggest};
+use crate::{
+    capabilities::{
+        bus::BusOptions,
+        redis::{RedisOptions, RedisPermit, RedisRights},
+    },
+    plugins::PluginFile,
+    suggest,
+};
 
 /// The settings of one plugin, made of its manifest and of the operator's configuration.
 ///
@@ -37,7 +44,11 @@ pub struct Resolved {
     /// one line.
     pub warnings: Vec<String>,
     buses: BTreeMap<ConnectionName, Result<BusOptions, Refusal>>,
+    redis: BTreeMap<ConnectionName, Result<GrantedRedis, Refusal>>,
 }
+
+/// A Redis, and what may be done there.
+type GrantedRedis = (RedisOptions, Arc<RedisPermit>);
 
 /// Who withholds a connection that is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +91,11 @@ impl Config {
             limits: self.limits.with(&operator.limits),
             warnings: Vec::new(),
             buses: self.buses(plugin.manifest.grants.as_ref(), operator.grants.as_ref()),
+            redis: self.redis(
+                &plugin.name,
+                plugin.manifest.grants.as_ref(),
+                operator.grants.as_ref(),
+            ),
         };
         resolved.warn(self, plugin.manifest.grants.as_ref());
         Ok(resolved)
@@ -107,6 +123,38 @@ impl Config {
             buses.insert(name, bus);
         }
         buses
+    }
+
+    fn redis(
+        &self,
+        plugin: &PluginName,
+        asked: Option<&Grants>,
+        allowed: Option<&Grants>,
+    ) -> BTreeMap<ConnectionName, Result<GrantedRedis, Refusal>> {
+        let rights = |grants: &Grants, name: &ConnectionName| -> Vec<RedisRights> {
+            let covering = grants.redis.iter().filter(|grant| grant.covers(name));
+            covering.map(|grant| grant.rights.clone()).collect()
+        };
+        let mut all = BTreeMap::new();
+        for (name, options) in &self.connections.redis {
+            let asked = asked.map(|grants| rights(grants, name));
+            // Whatever reaches a network must be allowed in so many words.
+            let allowed = allowed
+                .map(|grants| rights(grants, name))
+                .unwrap_or_default();
+            let granted = match asked {
+                Some(asked) if asked.is_empty() => Err(Refusal::NotAsked),
+                _ if allowed.is_empty() => Err(Refusal::NotAllowed),
+                Some(asked) => Ok((asked, Some(allowed))),
+                None => Ok((allowed, None)),
+            };
+            let granted = granted.map(|(asked, allowed)| {
+                let permit = RedisPermit::new(plugin.as_str(), name.as_str(), asked, allowed);
+                (options.clone(), Arc::new(permit))
+            });
+            all.insert(name.clone(), granted);
+        }
+        all
     }
 }
 
@@ -139,6 +187,42 @@ impl Resolved {
         }
     }
 
+    /// The Redis that the plugin names, and what it may do there. The name is the plugin's: any
+    /// text.
+    ///
+    /// # Errors
+    /// The text says why not, and which key would change that.
+    pub fn redis(&self, name: &str) -> Result<&(RedisOptions, Arc<RedisPermit>), Denied> {
+        let plugin = &self.name;
+        let denied = |text| Err(Denied(text));
+        match self.redis.get(name) {
+            Some(Ok(granted)) => Ok(granted),
+            Some(Err(Refusal::NotAsked)) => denied(format!(
+                "the manifest of `{plugin}` does not ask for the Redis `{name}`: add it to \
+                 `grants.redis` in {plugin}.toml beside the plugin"
+            )),
+            Some(Err(Refusal::NotAllowed)) => denied(format!(
+                "`{plugin}` may not use the Redis `{name}`: allow it with grants = {{ redis = \
+                 [\"{name}\"] }} in [transports.{plugin}]"
+            )),
+            None => denied(self.unknown_redis(name)),
+        }
+    }
+
+    fn unknown_redis(&self, name: &str) -> String {
+        if name.parse::<ConnectionName>().is_err() {
+            // Any text at all, so it is cut before it gets into a log.
+            let shown: String = name.chars().take(super::MAX_NAME_BYTES).collect();
+            return format!("{shown:?} cannot be a Redis: {}", super::InvalidName);
+        }
+        let known: Vec<&str> = self.redis.keys().map(ConnectionName::as_str).collect();
+        let hint = suggest::hint(name, &known);
+        format!(
+            "there is no Redis `{name}`: add [connections.redis.{name}] with url = \
+             \"redis://HOST\"{hint}"
+        )
+    }
+
     fn unknown_bus(&self, name: &str) -> String {
         if name.parse::<ConnectionName>().is_err() {
             // Any text at all, so it is cut before it gets into a log.
@@ -166,6 +250,20 @@ impl Resolved {
                 continue;
             };
             if let Err(denied) = self.bus(name.as_str()) {
+                self.warnings.push(denied.to_string());
+            }
+        }
+        for grant in asked.iter().flat_map(|grants| &grants.redis) {
+            for (key, problem) in grant.rights.problems(true) {
+                self.warnings.push(format!(
+                    "`{key}` of `grants.redis` in {}.toml {problem}",
+                    self.name
+                ));
+            }
+            let super::Which::Named(name) = &grant.connection else {
+                continue;
+            };
+            if let Err(denied) = self.redis(name.as_str()) {
                 self.warnings.push(denied.to_string());
             }
         }
@@ -234,6 +332,76 @@ mod tests {
                 expected,
                 "for {asked:?} and {operator:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_redis_is_granted_only_when_the_operator_says_so() {
+        let granted = |manifest: &str, operator: &str| {
+            let config = format!("connections.redis.main.url = 'redis://h'\n{operator}");
+            let resolved = resolve(manifest, &config).unwrap();
+            resolved.redis("main").is_ok()
+        };
+        let narrow = "grants.redis = [{ connection = 'main', commands = ['XADD'], keys = ['s*'] }]";
+        for (asked, operator, expected) in [
+            ("", "", false),
+            ("grants.redis = ['main']", "", false),
+            ("grants.redis = ['*']", "[transports.local]", false),
+            (
+                "grants.redis = ['main']",
+                "transports.local.grants.redis = ['main']",
+                true,
+            ),
+            (narrow, "transports.local.grants.redis = ['*']", true),
+            ("", "transports.local.grants.redis = ['main']", true),
+            (
+                "grants.bus = ['main']",
+                "transports.local.grants.redis = ['main']",
+                false,
+            ),
+            (
+                "grants.redis = ['main']",
+                "transports.local.grants.bus = ['main']",
+                false,
+            ),
+        ] {
+            let is_granted = granted(asked, operator);
+            assert_eq!(is_granted, expected, "for {asked:?} and {operator:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_redis_is_refused_by_its_key_and_a_secret_is_not_repeated() {
+        for (config, expected) in [
+            (
+                "connections.redis.main = {}",
+                "`connections.redis.main.url`",
+            ),
+            (
+                "connections.redis.main.uri = 'redis://h'",
+                "did you mean `url`",
+            ),
+            (
+                "connections.redis.main.url = 'http://u:hunter2@h'",
+                "redis://",
+            ),
+            (
+                "connections.redis.main.url = 'redis://h'\n\
+                 transports.local.grants.redis = ['mian']",
+                "did you mean `main`",
+            ),
+            (
+                "connections.redis.main.url = 'redis://h'\n\
+                 transports.local.grants.redis = [{ connection = 'main', commands = ['XAD'] }]",
+                "did you mean `XADD`",
+            ),
+        ] {
+            let error = Config::from_toml(config, "/").unwrap_err().to_string();
+            assert!(
+                error.contains(expected),
+                "expected {expected:?} in {error:?}"
+            );
+            assert!(!error.contains("hunter2"), "{error:?}");
         }
     }
 

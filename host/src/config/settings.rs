@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, de::Visitor};
 use serde_json::{Map, Value};
 
 use super::{ClusterName, ConnectionName, Grants, InvalidName, LimitOverrides, PluginName};
-use crate::{capabilities::bus::BusOptions, plugins::Digest};
+use crate::{
+    capabilities::{bus::BusOptions, redis::RedisOptions},
+    plugins::Digest,
+};
 
 /// Which transport joins this server to its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +130,9 @@ pub struct Connections {
     /// [`BusOptions::default_path`] of the cluster's name for `main`, and of the cluster's name, a
     /// hyphen and the connection's name for the others.
     pub bus: BTreeMap<ConnectionName, BusOptions>,
+    /// `[connections.redis.NAME]`: Redis servers, clusters, and masters that sentinels watch. None
+    /// exists without being named here.
+    pub redis: BTreeMap<ConnectionName, RedisOptions>,
 }
 
 impl Connections {

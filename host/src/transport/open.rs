@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Error,
-    capabilities::{Connections, Granted, bus::BusStatus},
+    capabilities::{Connections, Granted, bus::BusStatus, redis::RedisStatus},
     cluster::{NodeId, Publisher, Subscriber},
     config::{self, Config},
     runtime::{Limits, Runtime},
@@ -196,6 +196,11 @@ impl TransportHandle {
     /// The buses that it is on, by connection name.
     pub fn buses(&self) -> BTreeMap<String, BusStatus> {
         self.connections.bus_status()
+    }
+
+    /// Its Redis connections, by name.
+    pub fn redis(&self) -> BTreeMap<String, RedisStatus> {
+        self.connections.redis_status()
     }
 
     /// The session store, if the plugin has one.

@@ -143,7 +143,8 @@ impl TransportPlugin {
         } = source;
         let program = load(runtime, &wasm, INTERFACES, limits.allow_wasi, |linker| {
             switchboard::transport::node::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-            switchboard::bus::bus::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+            switchboard::bus::bus::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+            switchboard::redis::redis::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
         })
         .map_err(|reason| TransportError::Load {
             file: file.clone(),

@@ -9,7 +9,7 @@
 )]
 
 wit_bindgen::generate!({
-    path: ["../../wit/transport", "../../wit/bus"],
+    path: ["../../wit/transport", "../../wit/bus", "../../wit/redis"],
     // Imports that a plugin does not use vanish when it is linked: a transport imports the
     // capabilities it needs and no others.
     inline: "
@@ -17,6 +17,7 @@ wit_bindgen::generate!({
         world plugin {
             include switchboard:transport/transport@0.1.0;
             import switchboard:bus/bus@0.1.0;
+            import switchboard:redis/redis@0.1.0;
         }
     ",
     world: "switchboard:sdk/plugin",

@@ -52,6 +52,7 @@ mod log;
 use bindings::switchboard::transport as wit;
 
 pub use bindings::switchboard::bus::bus;
+pub use bindings::switchboard::redis::redis;
 pub use bindings::switchboard::transport::node;
 pub use log::{debug, error, info, trace, warn};
 pub use wit::lifecycle::{Config, Failure, Membership, OpenFailure, TransportInfo};

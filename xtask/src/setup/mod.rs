@@ -14,6 +14,7 @@ use crate::{
 mod apt;
 mod browser;
 mod node;
+mod redis;
 pub(crate) mod wasm_target;
 
 pub(crate) const COMMAND: cli::Command = cli::Command {
@@ -130,6 +131,16 @@ const TOOLS: &[Tool] = &[
             at_least: None,
         },
         by_hand: browser::by_hand,
+    },
+    Tool {
+        name: "Redis",
+        needed_by: &[Task::Test],
+        find: |_| redis::find(),
+        install: Install::Apt {
+            packages: &["redis-server"],
+            at_least: Some(("redis-server", redis::LEAST)),
+        },
+        by_hand: redis::by_hand,
     },
 ];
 

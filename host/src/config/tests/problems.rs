@@ -46,8 +46,9 @@ fn an_unknown_key_is_named_with_its_place_and_the_nearest_right_one() {
              `path`?",
         ),
         (
-            "[connections.redis.main]",
-            "unknown key `redis` in [connections] (switchboard.toml:1:14); known here: `bus`",
+            "[connections.mysql.main]",
+            "unknown key `mysql` in [connections] (switchboard.toml:1:14); known here: `bus`, \
+             `redis`",
         ),
         (
             "\"a\\nb\" = 1",

@@ -1,0 +1,53 @@
+//! When to try again.
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    time::Duration,
+};
+
+/// The pause after the first attempt that failed; the first attempt is made at once.
+const RETRY_MIN: Duration = Duration::from_millis(25);
+/// The longest pause: how late a Redis that is back is noticed.
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(1);
+/// The pause when the settings are at fault: somebody has to change them, here or in Redis.
+pub(super) const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+/// Pauses that double, each shortened by up to a half, so that servers do not come back together.
+#[derive(Debug)]
+pub(super) struct Backoff(Duration);
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self(RETRY_MIN)
+    }
+
+    /// How long to pause now.
+    pub(super) fn pause(&mut self, is_refusal: bool) -> Duration {
+        if is_refusal {
+            return REFUSED_PAUSE;
+        }
+        let full = self.0;
+        self.0 = (full * 2).min(RETRY_MAX);
+        // Seeded by the operating system: random enough for jitter.
+        let random = RandomState::new().build_hasher().finish();
+        let half_us = u64::try_from((full / 2).as_micros()).unwrap_or(u64::MAX);
+        full / 2 + Duration::from_micros(random % half_us.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_cap_but_a_refusal_waits_longer() {
+        let mut backoff = Backoff::new();
+        assert!(backoff.pause(false) <= RETRY_MIN);
+        for _ in 0..10 {
+            backoff.pause(false);
+        }
+        let capped = backoff.pause(false);
+        assert!(capped >= RETRY_MAX / 2 && capped <= RETRY_MAX, "{capped:?}");
+        assert_eq!(backoff.pause(true), REFUSED_PAUSE);
+    }
+}

@@ -1,0 +1,517 @@
+//! Pipelines: commands to the servers that they are meant for, replies back in their order.
+//!
+//! A standalone server gets a pipeline as it is. In a cluster it is split by the owner of each key
+//! or channel; the parts travel together, each in order. What a node sends on (`MOVED`, `ASK`)
+//! follows in the next round, in order again.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
+
+use super::{
+    RedisError,
+    cluster::Cluster,
+    commands::{self, Kind, Spec, Wait},
+    connect::Connector,
+    grants::RedisPermit,
+    lane::{Lane, Outcome, Rest},
+    options::RedisOptions,
+    place::Place,
+    slots::{Redirect, slot_of},
+    status::Health,
+    trouble::Trouble,
+    url::Address,
+    wire::{self, Frame, Value},
+};
+
+/// Most commands of one pipeline.
+const MAX_COMMANDS: usize = 1 << 16;
+/// Longer pipelines go over a connection of their own, so that short ones need not wait for them.
+const LARGE_BYTES: usize = 256 << 10;
+/// How often a command is sent on to another node before it is given back.
+const MAX_ROUNDS: usize = 5;
+/// Errors of Redis that pass: the command was not executed.
+const PASSING: [&str; 8] = [
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "NOREPLICAS",
+    "MISCONF",
+    "OOM",
+];
+
+/// A command as a plugin gives it.
+pub(crate) type Args = Vec<Vec<u8>>;
+
+/// What a command came to. See `wit/redis/redis.wit`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reply {
+    Nil,
+    Integer(i64),
+    Bulk(Bytes),
+    Status(Bytes),
+    Error(Bytes),
+    Array(Vec<Node>),
+    NotExecuted(String),
+    Unknown(String),
+}
+
+/// One value in an array; what an inner array holds follows it.
+pub(crate) type Node = Value;
+
+/// The connections to all servers of one `[connections.redis.NAME]`, made when they are needed.
+pub(super) struct Router {
+    pub(super) connector: Arc<Connector>,
+    pub(super) options: RedisOptions,
+    pub(super) health: Arc<Health>,
+    pub(super) backend: Backend,
+    lanes: Mutex<HashMap<(Address, Lanes), Arc<Lane>>>,
+}
+
+/// One server, or a cluster.
+pub(super) enum Backend {
+    Single(Place),
+    Cluster(Cluster),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Lanes {
+    Short,
+    Long,
+}
+
+/// One part of a pipeline.
+struct Part {
+    to: Address,
+    /// Places in the pipeline, in order.
+    indices: Vec<usize>,
+    /// Each command goes after an `ASKING`.
+    asking: bool,
+}
+
+impl Router {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        options: RedisOptions,
+        health: Arc<Health>,
+        backend: Backend,
+    ) -> Self {
+        Self {
+            connector,
+            options,
+            health,
+            backend,
+            lanes: Mutex::default(),
+        }
+    }
+
+    /// Executes commands; see `pipeline` in `wit/redis/redis.wit`. Dropped half-way, what was sent
+    /// is executed all the same.
+    ///
+    /// # Errors
+    /// Nothing was executed: not granted, too large, or nothing could be sent.
+    pub(super) async fn pipeline(
+        &self,
+        permit: &RedisPermit,
+        commands: &[Args],
+    ) -> Result<Vec<Reply>, RedisError> {
+        let specs = self.check(permit, commands)?;
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        match &self.backend {
+            Backend::Single(_) => self.single(commands, &specs).await,
+            Backend::Cluster(cluster) => self.spread(cluster, commands, &specs).await,
+        }
+    }
+
+    fn check(
+        &self,
+        permit: &RedisPermit,
+        commands: &[Args],
+    ) -> Result<Vec<&'static Spec>, RedisError> {
+        if commands.len() > MAX_COMMANDS {
+            return Err(RedisError::TooMany {
+                limit: MAX_COMMANDS,
+            });
+        }
+        let bytes: usize = commands.iter().map(|args| wire::encoded_len(args)).sum();
+        let limit = self.options.max_pending_bytes;
+        if bytes > limit {
+            return Err(RedisError::TooLarge { limit });
+        }
+        let check = |args: &Args| {
+            let spec = commands::find(args)?;
+            if waits(spec, args) {
+                return Err(format!("{} waits: it needs a `reader`", spec.name));
+            }
+            permit.check_command(spec, args).map(|()| spec)
+        };
+        let specs: Result<_, String> = commands.iter().map(check).collect();
+        specs.map_err(RedisError::Denied)
+    }
+
+    async fn single(&self, commands: &[Args], specs: &[&Spec]) -> Result<Vec<Reply>, RedisError> {
+        let mut out = BytesMut::with_capacity(commands.iter().map(|c| wire::encoded_len(c)).sum());
+        commands
+            .iter()
+            .for_each(|args| wire::encode(args, &mut out));
+        // All lanes of a single server lead to the same place: the address is only a key.
+        let lane = self.lane(&Address::Unix("".into()), size(out.len(), specs));
+        let Outcome { frames, rest } = lane.run(out, commands.len()).await;
+        if let Some(Rest::Unsent(trouble)) = &rest {
+            return Err(unavailable(trouble));
+        }
+        let mut replies: Vec<_> = frames.into_iter().map(reply).collect();
+        if let Some(Rest::InDoubt(trouble)) = rest {
+            replies.resize(commands.len(), Reply::Unknown(trouble.public));
+        }
+        Ok(replies)
+    }
+
+    async fn spread(
+        &self,
+        cluster: &Cluster,
+        commands: &[Args],
+        specs: &[&Spec],
+    ) -> Result<Vec<Reply>, RedisError> {
+        let mut replies: Vec<Option<Reply>> = vec![None; commands.len()];
+        let mut todo: Vec<usize> = (0..commands.len()).collect();
+        let mut asked: BTreeMap<usize, Address> = BTreeMap::new();
+        for _ in 0..MAX_ROUNDS {
+            let parts = match self.parts(cluster, commands, specs, &todo, &asked).await {
+                Ok(parts) => parts,
+                Err(trouble) => {
+                    let why = trouble.public;
+                    if replies.iter().all(Option::is_none) {
+                        return Err(RedisError::Unavailable(why));
+                    }
+                    fill(&mut replies, &todo, || Reply::NotExecuted(why.clone()));
+                    break;
+                }
+            };
+            asked.clear();
+            todo.clear();
+            let runs = parts
+                .iter()
+                .map(|part| self.run_part(part, commands, specs));
+            let outcomes = join_all(runs).await;
+            let mut moved = Vec::new();
+            for (part, Outcome { frames, rest }) in parts.iter().zip(outcomes) {
+                let answered = frames.len();
+                for (index, frame) in part.indices.iter().zip(frames) {
+                    let redirect = frame.error().and_then(|e| Redirect::read(e, &part.to));
+                    match redirect {
+                        Some(redirect) => {
+                            todo.push(*index);
+                            match redirect {
+                                Redirect::Moved(to) => moved.push((*index, to)),
+                                Redirect::Ask(to) => {
+                                    asked.insert(*index, to);
+                                }
+                            }
+                        }
+                        None => add(&mut replies, *index, reply(frame)),
+                    }
+                }
+                let left = part.indices.get(answered..).unwrap_or_default();
+                match &rest {
+                    None => {}
+                    Some(Rest::Unsent(trouble)) => {
+                        cluster.doubt_node(&part.to);
+                        let why = &trouble.public;
+                        fill(&mut replies, left, || Reply::NotExecuted(why.clone()));
+                    }
+                    Some(Rest::InDoubt(trouble)) => {
+                        cluster.doubt_node(&part.to);
+                        let why = &trouble.public;
+                        fill(&mut replies, left, || Reply::Unknown(why.clone()));
+                    }
+                }
+            }
+            for (index, to) in moved {
+                let key = commands
+                    .get(index)
+                    .and_then(|args| routed_by(specs, index, args));
+                cluster.moved(key.map(slot_of), to);
+            }
+            todo.sort_unstable();
+            todo.dedup();
+            if todo.is_empty() {
+                break;
+            }
+        }
+        let is_nothing_done = replies
+            .iter()
+            .all(|reply| matches!(reply, None | Some(Reply::NotExecuted(_))));
+        if is_nothing_done {
+            let why = replies.into_iter().flatten().find_map(|reply| match reply {
+                Reply::NotExecuted(why) => Some(why),
+                _ => None,
+            });
+            return Err(RedisError::Unavailable(why.unwrap_or_else(too_often)));
+        }
+        let replies = replies.into_iter();
+        Ok(replies
+            .map(|reply| reply.unwrap_or_else(|| Reply::NotExecuted(too_often())))
+            .collect())
+    }
+
+    /// Says what goes where.
+    async fn parts(
+        &self,
+        cluster: &Cluster,
+        commands: &[Args],
+        specs: &[&Spec],
+        todo: &[usize],
+        asked: &BTreeMap<usize, Address>,
+    ) -> Result<Vec<Part>, Trouble> {
+        let slots = cluster.slots(self).await?;
+        let anyone = slots.masters().into_iter().next().cloned();
+        let mut parts: BTreeMap<(&Address, bool), Vec<usize>> = BTreeMap::new();
+        for index in todo {
+            let Some(args) = commands.get(*index) else {
+                continue;
+            };
+            let spec = specs.get(*index);
+            if spec.is_some_and(|spec| spec.kind == Kind::Summed) {
+                let nodes = match spec.is_some_and(|spec| spec.name.contains("SHARD")) {
+                    // Replicas repeat what their masters count.
+                    true => slots.masters(),
+                    false => slots.nodes(),
+                };
+                for node in nodes {
+                    parts.entry((node, false)).or_default().push(*index);
+                }
+                continue;
+            }
+            let (to, asking) = match (asked.get(index), routed_by(specs, *index, args)) {
+                (Some(to), _) => (Some(to), true),
+                (None, Some(key)) => (slots.owner(slot_of(key)), false),
+                (None, None) => (anyone.as_ref(), false),
+            };
+            let to = to.ok_or_else(|| Trouble::away("no node of the cluster serves this slot"))?;
+            parts.entry((to, asking)).or_default().push(*index);
+        }
+        Ok(parts
+            .into_iter()
+            .map(|((to, asking), indices)| Part {
+                to: to.clone(),
+                indices,
+                asking,
+            })
+            .collect())
+    }
+
+    async fn run_part(&self, part: &Part, commands: &[Args], specs: &[&Spec]) -> Outcome {
+        let mut out = BytesMut::new();
+        let mut specs_here = Vec::with_capacity(part.indices.len());
+        for index in &part.indices {
+            if part.asking {
+                wire::encode(&["ASKING"], &mut out);
+            }
+            if let (Some(args), Some(spec)) = (commands.get(*index), specs.get(*index)) {
+                wire::encode(args, &mut out);
+                specs_here.push(*spec);
+            }
+        }
+        let lane = self.lane(&part.to, size(out.len(), &specs_here));
+        if !part.asking {
+            return lane.run(out, part.indices.len()).await;
+        }
+        let mut outcome = lane.run(out, part.indices.len() * 2).await;
+        let mut is_asking = false;
+        outcome.frames.retain(|_| {
+            is_asking = !is_asking;
+            !is_asking
+        });
+        outcome
+    }
+
+    /// A question of the host itself to one node.
+    pub(super) async fn ask(&self, node: &Address, args: &[&str]) -> Result<Frame, Trouble> {
+        let mut out = BytesMut::new();
+        wire::encode(args, &mut out);
+        let Outcome { frames, rest } = self.lane(node, Lanes::Short).run(out, 1).await;
+        match (frames.into_iter().next(), rest) {
+            (Some(frame), _) => Ok(frame),
+            (None, Some(Rest::Unsent(trouble) | Rest::InDoubt(trouble))) => Err(trouble),
+            (None, None) => Err(Trouble::away("no reply")),
+        }
+    }
+
+    fn lane(&self, node: &Address, lanes: Lanes) -> Arc<Lane> {
+        let lane = self.lock().get(&(node.clone(), lanes)).map(Arc::clone);
+        if let Some(lane) = lane {
+            return lane;
+        }
+        let mut all = self.lock();
+        let lane = all.entry((node.clone(), lanes)).or_insert_with(|| {
+            let place = match &self.backend {
+                Backend::Single(place) => place.clone(),
+                Backend::Cluster(_) => Place::Fixed(node.clone()),
+            };
+            let connector = Arc::clone(&self.connector);
+            let health = Arc::clone(&self.health);
+            Arc::new(Lane::start(place, connector, &self.options, health))
+        });
+        Arc::clone(lane)
+    }
+
+    pub(super) fn is_up(&self, node: &Address) -> bool {
+        let lanes = self.lock();
+        let lane = lanes.get(&(node.clone(), Lanes::Short));
+        lane.is_some_and(|lane| lane.is_up())
+    }
+
+    /// Forgets the connections to nodes that are not in use any more.
+    pub(super) fn keep_only(&self, is_used: impl Fn(&Address) -> bool) {
+        self.lock().retain(|(node, _), _| is_used(node));
+    }
+
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.lock().values().map(|lane| lane.pending_bytes()).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Address, Lanes), Arc<Lane>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Would it hold up what is behind it?
+fn waits(spec: &Spec, args: &Args) -> bool {
+    match spec.kind {
+        Kind::Waits(Wait::Block) => {
+            let mut before_keys = args
+                .iter()
+                .take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
+            before_keys.any(|arg| arg.eq_ignore_ascii_case(b"BLOCK"))
+        }
+        Kind::Waits(_) => true,
+        _ => false,
+    }
+}
+
+fn size(bytes: usize, specs: &[&Spec]) -> Lanes {
+    let is_long = |spec: &&Spec| matches!(spec.kind, Kind::Long | Kind::Script | Kind::Waits(_));
+    match bytes > LARGE_BYTES || specs.iter().any(is_long) {
+        true => Lanes::Long,
+        false => Lanes::Short,
+    }
+}
+
+/// The key or channel that decides where a command goes.
+fn routed_by<'a>(specs: &[&Spec], index: usize, args: &'a Args) -> Option<&'a [u8]> {
+    let touched = specs.get(index)?.touched(args)?;
+    touched.keys.into_iter().chain(touched.channels).next()
+}
+
+fn too_often() -> String {
+    "the nodes of the cluster do not agree on who serves this".to_owned()
+}
+
+pub(super) fn unavailable(trouble: &Trouble) -> RedisError {
+    match trouble.is_refusal {
+        true => RedisError::Denied(trouble.public.clone()),
+        false => RedisError::Unavailable(trouble.public.clone()),
+    }
+}
+
+fn fill(replies: &mut [Option<Reply>], indices: &[usize], with: impl Fn() -> Reply) {
+    for index in indices {
+        if let Some(reply) = replies.get_mut(*index) {
+            *reply = Some(with());
+        }
+    }
+}
+
+/// Takes a reply; the answers of several nodes to a summed command become one.
+fn add(replies: &mut [Option<Reply>], index: usize, new: Reply) {
+    let Some(reply) = replies.get_mut(index) else {
+        return;
+    };
+    match (reply.as_mut(), &new) {
+        (None, _) => *reply = Some(new),
+        (Some(Reply::Array(sum)), Reply::Array(more)) => {
+            for (sum, more) in sum.iter_mut().zip(more) {
+                if let (Value::Integer(sum), Value::Integer(more)) = (sum, more) {
+                    *sum = sum.saturating_add(*more);
+                }
+            }
+        }
+        // A count without one of the nodes is none.
+        (Some(Reply::Array(_)), _) => *reply = Some(new),
+        (Some(_), _) => {}
+    }
+}
+
+/// A frame as a plugin gets it.
+pub(super) fn reply(frame: Frame) -> Reply {
+    let value = match frame {
+        Frame::Array(values) => return Reply::Array(values),
+        Frame::One(value) => value,
+    };
+    match value {
+        Value::Nil => Reply::Nil,
+        Value::Integer(number) => Reply::Integer(number),
+        Value::Bulk(bytes) => Reply::Bulk(bytes),
+        Value::Status(text) => Reply::Status(text),
+        Value::Array(_) => Reply::Array(Vec::new()),
+        Value::Error(text) => error_reply(text),
+    }
+}
+
+fn error_reply(text: Bytes) -> Reply {
+    let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+    if PASSING.iter().any(|passing| passing.as_bytes() == code) {
+        return Reply::NotExecuted(String::from_utf8_lossy(&text).into_owned());
+    }
+    match code {
+        // They hold addresses, which are not the plugin's business.
+        b"MOVED" | b"ASK" => Reply::Error(Bytes::from_static(
+            b"CLUSTER this connection is to one node of a Redis Cluster: configure it as `cluster`",
+        )),
+        _ => Reply::Error(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_several_nodes_are_added_and_one_that_failed_is_not_hidden() {
+        let count = |number| {
+            let channel = Value::Bulk(Bytes::from_static(b"c"));
+            Reply::Array(vec![channel, Value::Integer(number)])
+        };
+        let mut replies = vec![None];
+        add(&mut replies, 0, count(2));
+        add(&mut replies, 0, count(3));
+        assert_eq!(replies, [Some(count(5))]);
+        let failed = Reply::NotExecuted("away".to_owned());
+        add(&mut replies, 0, failed.clone());
+        add(&mut replies, 0, count(1));
+        assert_eq!(replies, [Some(failed)]);
+    }
+
+    #[test]
+    fn errors_that_pass_are_told_from_those_that_stay() {
+        let reply = |text: &'static str| error_reply(Bytes::from_static(text.as_bytes()));
+        assert!(matches!(
+            reply("LOADING Redis is loading"),
+            Reply::NotExecuted(_)
+        ));
+        assert!(matches!(reply("WRONGTYPE no"), Reply::Error(_)));
+        let Reply::Error(text) = reply("MOVED 1 10.0.0.1:6379") else {
+            panic!("expected an error");
+        };
+        assert!(!text.windows(4).any(|part| part == b"10.0"), "{text:?}");
+    }
+}

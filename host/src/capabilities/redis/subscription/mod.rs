@@ -1,0 +1,376 @@
+//! Pub/Sub subscriptions: they belong to the host, outlive the plugin's instances, and come back
+//! with all their names after every loss of a connection.
+//!
+//! * `names`: what is wanted, and what of it Redis has confirmed.
+//! * `shards`: which connections there are.
+//! * `feed`: one connection. It is this module's own reading of the protocol, because the queue
+//!   has to be bounded by not reading: a client library that hands messages on without a bound
+//!   would only move the place where they pile up.
+//! * `push`: the bytes of what arrives.
+
+mod feed;
+mod names;
+mod push;
+mod shards;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+
+pub(crate) use self::names::Kind;
+use self::names::{Home, Key, Names, Settled};
+use super::{
+    RedisError,
+    grants::RedisPermit,
+    pipeline::{Backend, Router, unavailable},
+    status::SubscriptionStatus,
+    trouble::Trouble,
+};
+use crate::capabilities::handout::{HandOut, Lagged, Rollback};
+
+/// Longest name of a channel or pattern, in bytes.
+const MAX_NAME_BYTES: usize = 64 << 10;
+/// What an event counts beside its bytes.
+const EVENT_BYTES: usize = 64;
+/// Events in a queue, whatever their size.
+const MAX_EVENTS: usize = 1 << 20;
+/// Redis that is away for so long is reported to the plugin. Most losses are over sooner.
+const TROUBLE_AFTER: Duration = Duration::from_secs(1);
+/// The most that `next` waits, so that no wait is too long for the clock.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Something that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RedisEvent {
+    Message {
+        kind: Kind,
+        /// Which pattern matched.
+        pattern: Option<Bytes>,
+        channel: Bytes,
+        payload: Bytes,
+    },
+    Lagged {
+        missed: Option<u32>,
+        reason: Arc<str>,
+    },
+}
+
+impl RedisEvent {
+    fn size(&self) -> usize {
+        let bytes = match self {
+            Self::Message {
+                pattern,
+                channel,
+                payload,
+                ..
+            } => pattern.as_ref().map_or(0, Bytes::len) + channel.len() + payload.len(),
+            Self::Lagged { reason, .. } => reason.len(),
+        };
+        bytes + EVENT_BYTES
+    }
+}
+
+impl Lagged for RedisEvent {
+    fn lagged(missed: u32) -> Self {
+        Self::Lagged {
+            missed: Some(missed),
+            reason: Arc::from("the plugin died over this message repeatedly"),
+        }
+    }
+}
+
+/// A plugin's subscription. Clones share it; it ends with [`Subscription::end`], or when the last
+/// clone is dropped.
+#[derive(Clone)]
+pub struct Subscription(Arc<Owner>);
+
+struct Owner {
+    core: Arc<Core>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What its tasks and the plugin's calls share.
+struct Core {
+    /// The plugin and its name for it.
+    name: String,
+    router: Arc<Router>,
+    /// Where in the list of a cluster's nodes the search begins.
+    seed: usize,
+    /// Events were added, or can be had again.
+    arrived: Notify,
+    /// Events were taken.
+    drained: Notify,
+    /// Names were confirmed or refused.
+    settled: Notify,
+    /// Names have to find their connections again.
+    reassign: Notify,
+    state: Mutex<State>,
+}
+
+struct State {
+    queue: HandOut<RedisEvent>,
+    names: Names,
+    gaps: u64,
+    /// Who opened it last may close it.
+    generation: u64,
+    connection: String,
+}
+
+impl State {
+    fn push(&mut self, event: RedisEvent) {
+        let size = event.size();
+        self.queue.push(event, size);
+    }
+
+    fn lagged(&mut self, why: String) {
+        tracing::warn!(
+            connection = %self.connection,
+            "messages were missed while Redis was not connected: {why}"
+        );
+        self.gaps += 1;
+        self.push(RedisEvent::Lagged {
+            missed: None,
+            reason: why.into(),
+        });
+    }
+}
+
+impl Core {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lost(&self, home: &Home, trouble: &Trouble) {
+        self.lock().names.lost(home, trouble);
+        self.settled.notify_waiters();
+    }
+}
+
+impl Subscription {
+    /// Starts to connect. Needs a tokio runtime.
+    pub(super) fn start(name: String, router: Arc<Router>) -> Self {
+        let is_cluster = matches!(router.backend, Backend::Cluster(_));
+        // Spread over the nodes by the name: two subscriptions of a process go to different ones,
+        // and those of different processes by their pids.
+        let seed = name.bytes().fold(std::process::id() as usize, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        let state = State {
+            queue: HandOut::new(MAX_EVENTS, router.options.max_queued_bytes),
+            names: Names::new(is_cluster),
+            gaps: 0,
+            generation: 0,
+            connection: router.health.name().to_owned(),
+        };
+        let core = Arc::new(Core {
+            name,
+            router,
+            // Room to count attempts up from it.
+            seed: seed % (1 << 20),
+            arrived: Notify::new(),
+            drained: Notify::new(),
+            settled: Notify::new(),
+            reassign: Notify::new(),
+            state: Mutex::new(state),
+        });
+        let task = tokio::spawn(shards::run(Arc::clone(&core)));
+        Self(Arc::new(Owner { core, task }))
+    }
+
+    /// A new owner; only the last one may end it.
+    pub(super) fn adopt(&self) -> u64 {
+        let mut state = self.0.core.lock();
+        state.generation += 1;
+        state.generation
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.0.core.lock().generation
+    }
+
+    /// Adds names and waits until Redis has confirmed them, for `command_timeout` at most.
+    ///
+    /// # Errors
+    /// [`RedisError::Denied`]: none is added, or Redis refused some. [`RedisError::Unavailable`]:
+    /// they are added, but not confirmed yet.
+    pub(crate) async fn subscribe(
+        &self,
+        permit: &RedisPermit,
+        kind: Kind,
+        names: Vec<String>,
+    ) -> Result<(), RedisError> {
+        let core = &self.0.core;
+        for name in &names {
+            if name.len() > MAX_NAME_BYTES {
+                return Err(RedisError::TooLarge {
+                    limit: MAX_NAME_BYTES,
+                });
+            }
+            permit.check_name(kind, name).map_err(RedisError::Denied)?;
+        }
+        let keys = keys(kind, names);
+        {
+            let mut state = core.lock();
+            let limit = core.router.options.max_names;
+            if state.names.len() + state.names.missing(&keys).len() > limit {
+                return Err(RedisError::Denied(format!(
+                    "a subscription may hold {limit} names: set `max_names` in \
+                     [connections.redis.{}]",
+                    state.connection
+                )));
+            }
+            keys.iter().for_each(|key| state.names.add(key));
+        }
+        core.reassign.notify_one();
+        let until = Instant::now() + core.router.options.command_timeout;
+        loop {
+            let settled = core.settled.notified();
+            tokio::pin!(settled);
+            // Registered before the names are looked at, so that nothing slips between.
+            settled.as_mut().enable();
+            let trouble = {
+                let mut state = core.lock();
+                match state.names.settle(&keys) {
+                    Settled::All => return Ok(()),
+                    Settled::Refused(why) => {
+                        return Err(RedisError::Denied(format!(
+                            "Redis refuses the subscription: {why}"
+                        )));
+                    }
+                    Settled::NotYet => state.names.trouble().map(|(_, trouble)| trouble.clone()),
+                }
+            };
+            if let Some(trouble) = trouble {
+                return Err(unavailable(&trouble));
+            }
+            if timeout_at(until, settled).await.is_err() {
+                return Err(RedisError::Unavailable(
+                    "Redis has not confirmed the subscription yet".to_owned(),
+                ));
+            }
+        }
+    }
+
+    /// Takes names out. Does not wait.
+    pub(crate) fn unsubscribe(&self, kind: Kind, names: Vec<String>) {
+        let mut state = self.0.core.lock();
+        for key in keys(kind, names) {
+            state.names.remove(&key);
+        }
+    }
+
+    /// The names of a kind, sorted.
+    pub(crate) fn names(&self, kind: Kind) -> BTreeSet<Arc<str>> {
+        self.0.core.lock().names.of(kind)
+    }
+
+    /// Waits up to `wait` (a day at most) for events and hands them out: at most `max_events`, and
+    /// about `max_bytes` bytes, but one if there is one. They stay until [`Subscription::commit`];
+    /// another call before that returns what comes after them. May be dropped at any time.
+    ///
+    /// # Errors
+    /// [`RedisError::Unavailable`] when time is up, nothing is there, and Redis has been away for
+    /// more than a second.
+    pub(crate) async fn next(
+        &self,
+        wait: Duration,
+        max_events: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<RedisEvent>, RedisError> {
+        let core = &self.0.core;
+        let until = Instant::now() + wait.min(MAX_WAIT);
+        loop {
+            let arrived = core.arrived.notified();
+            tokio::pin!(arrived);
+            // Registered before the queue is looked at, so that nothing slips between.
+            arrived.as_mut().enable();
+            {
+                let mut state = core.lock();
+                let events = state.queue.take(max_events, max_bytes);
+                if !events.is_empty() || state.queue.is_holding_back() {
+                    return Ok(events);
+                }
+            }
+            if timeout_at(until, arrived).await.is_err() {
+                let state = core.lock();
+                return match state.names.trouble() {
+                    Some((since, trouble)) if since.elapsed() >= TROUBLE_AFTER => {
+                        Err(unavailable(trouble))
+                    }
+                    _ => Ok(Vec::new()),
+                };
+            }
+        }
+    }
+
+    /// What was handed out has been delivered.
+    pub(crate) fn commit(&self) {
+        let core = &self.0.core;
+        core.lock().queue.commit();
+        core.drained.notify_one();
+        core.drained.notify_waiters();
+        core.arrived.notify_waiters();
+    }
+
+    /// What was handed out has not been delivered: it is handed out again.
+    pub(crate) fn rollback(&self, reason: Rollback) {
+        let core = &self.0.core;
+        if core.lock().queue.rollback(reason).is_some() {
+            core.lock().gaps += 1;
+            tracing::error!(
+                subscription = %core.name,
+                "a message is skipped, because the plugin died over it repeatedly"
+            );
+        }
+        core.drained.notify_one();
+        core.drained.notify_waiters();
+        core.arrived.notify_waiters();
+    }
+
+    /// Is this the same subscription?
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(super) fn status(&self) -> SubscriptionStatus {
+        let core = &self.0.core;
+        let state = core.lock();
+        SubscriptionStatus {
+            name: core.name.clone(),
+            names: state.names.len(),
+            unconfirmed: state.names.unconfirmed(),
+            queued_events: state.queue.len(),
+            queued_bytes: state.queue.bytes(),
+            gaps: state.gaps,
+            trouble: state.names.trouble().map(|(_, why)| why.detail.clone()),
+        }
+    }
+
+    /// Leaves all channels, at once: its connections are closed.
+    pub(super) fn end(&self) {
+        self.0.task.abort();
+    }
+}
+
+fn keys(kind: Kind, names: Vec<String>) -> Vec<Key> {
+    let name = |name: String| Key {
+        kind,
+        name: name.into(),
+    };
+    names.into_iter().map(name).collect()
+}

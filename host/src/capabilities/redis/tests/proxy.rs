@@ -1,0 +1,87 @@
+//! Between a client and a server: passes everything on, until it is told to cut.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+};
+
+/// A proxy that passes on a number of bytes from the server, then cuts the connection.
+pub(super) struct Proxy {
+    pub(super) port: u16,
+    /// Bytes from the server that may still pass.
+    allowed: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Proxy {
+    pub(super) async fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let allowed = Arc::new(AtomicUsize::new(usize::MAX));
+        let passing = Arc::clone(&allowed);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let allowed = Arc::clone(&passing);
+                connections.spawn(async move {
+                    if let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await {
+                        pass(client, server, &allowed).await;
+                    }
+                });
+            }
+        });
+        Self {
+            port,
+            allowed,
+            task,
+        }
+    }
+
+    /// Cuts all connections when so many more bytes have come from the server; new ones too, until
+    /// [`mend`](Self::mend).
+    pub(super) fn cut_after(&self, bytes: usize) {
+        self.allowed.store(bytes, Ordering::SeqCst);
+    }
+
+    pub(super) fn mend(&self) {
+        self.allowed.store(usize::MAX, Ordering::SeqCst);
+    }
+}
+
+async fn pass(client: TcpStream, server: TcpStream, allowed: &AtomicUsize) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let up = async {
+        tokio::io::copy(&mut from_client, &mut to_server)
+            .await
+            .map(|_| ())
+    };
+    let down = async {
+        let mut buffer = vec![0; 4096];
+        loop {
+            let read = from_server.read(&mut buffer).await?;
+            let left = allowed.load(Ordering::SeqCst);
+            let passed = read.min(left);
+            to_client.write_all(buffer.get(..passed).unwrap()).await?;
+            if read == 0 || passed < read {
+                return Ok::<(), std::io::Error>(());
+            }
+            if left != usize::MAX {
+                allowed.fetch_sub(passed, Ordering::SeqCst);
+            }
+        }
+    };
+    tokio::select! { _ = up => {}, _ = down => {} }
+}
