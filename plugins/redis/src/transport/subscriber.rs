@@ -1,0 +1,334 @@
+//! The way in.
+
+use std::collections::{BTreeSet, HashSet};
+
+use switchboard_plugin::{
+    Config, Failure, OpenFailure, Subscriber, node,
+    redis::{self, Client, Command, Error, Kind},
+    types::{Event, Lag, Received, Room},
+    warn,
+};
+
+use super::{
+    fate::{Fate, send},
+    open_failure,
+    publisher::command,
+    text,
+};
+use crate::{
+    options::Options,
+    wire::{Decoded, Decoder, Delivery, Local, Publication, Subscription, WireError},
+};
+
+/// By this name the host keeps the subscription for the instances that follow.
+const SUBSCRIPTION: &str = "transport";
+
+/// One `poll` takes about this much: more gains nothing and costs memory on both sides of the
+/// border.
+const POLL_BYTES: u32 = 1024 * 1024;
+
+const KINDS: [Kind; 3] = [Kind::Pattern, Kind::Channel, Kind::Shard];
+
+/// Reads messages from Redis.
+pub struct In {
+    subscription: redis::Subscription,
+    /// For answers that the host has no message for.
+    client: Client,
+    decoder: Decoder,
+    namespaces: HashSet<String>,
+    /// What an earlier instance had subscribed to, and this one need not, is gone.
+    is_tidy: bool,
+}
+
+impl Subscriber for In {
+    fn open(config: Config, _resume_from: Option<String>) -> Result<Self, OpenFailure> {
+        let options = Options::read(&config)?;
+        options.check_receiving()?;
+        let client = Client::open(&options.connection).map_err(open_failure)?;
+        let subscription =
+            redis::Subscription::open(&options.connection, SUBSCRIPTION).map_err(open_failure)?;
+        Ok(Self {
+            subscription,
+            client,
+            decoder: Decoder::new(&options.prefix, options.wire, &config.node),
+            namespaces: HashSet::new(),
+            is_tidy: false,
+        })
+    }
+
+    fn enter(&mut self, namespace: String) -> Result<(), Failure> {
+        let names = Names::of(self.decoder.enter(&namespace));
+        self.namespaces.insert(namespace);
+        let mut result = Ok(());
+        // Patterns before channels: a server that is counted hears broadcasts already.
+        for (kind, names) in names.into_kinds() {
+            // Also after a failure: the host goes on with what it could not do at once.
+            let subscribed = self.subscription.subscribe(kind, &names);
+            result = result.and(subscribed.map_err(not_entered));
+        }
+        result
+    }
+
+    fn leave(&mut self, namespace: String) {
+        self.namespaces.remove(&namespace);
+        for (kind, names) in Names::of(self.decoder.leave(&namespace)).into_kinds() {
+            self.subscription.unsubscribe(kind, &names);
+        }
+    }
+
+    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<Event>, Failure> {
+        self.tidy();
+        let taken = self
+            .subscription
+            .next(timeout_ms, max_events, POLL_BYTES)
+            .map_err(|error| Failure::Unavailable(text(error)))?;
+        let mut events = Vec::with_capacity(taken.len());
+        let mut replies = Vec::new();
+        for event in taken {
+            match event {
+                redis::Event::Message(message) => {
+                    let delivery = Delivery {
+                        pattern: message.pattern.as_deref().map(str::as_bytes),
+                        channel: message.channel.as_bytes(),
+                        payload: &message.payload,
+                    };
+                    match self.decoder.decode(&delivery, &Server) {
+                        Ok(Decoded { message, reply }) => {
+                            events.extend(message.map(received));
+                            replies.extend(reply);
+                        }
+                        Err(error) => events.extend(unreadable(&message.channel, &error)),
+                    }
+                }
+                redis::Event::Lagged(lag) => events.push(Event::Lagged(Lag {
+                    missed: lag.missed,
+                    reason: lag.reason,
+                })),
+            }
+        }
+        self.reply(replies);
+        Ok(events)
+    }
+
+    fn close(self) {
+        self.subscription.close();
+        self.client.close();
+    }
+}
+
+impl In {
+    /// Drops what an earlier instance had subscribed to and this one does not want: the host has
+    /// entered all its namespaces before the first poll.
+    fn tidy(&mut self) {
+        if self.is_tidy {
+            return;
+        }
+        self.is_tidy = true;
+        let decoder = &mut self.decoder;
+        let wanted = self.namespaces.iter().flat_map(|name| decoder.enter(name));
+        let wanted = Names::of(wanted);
+        for kind in KINDS {
+            let unwanted = wanted.without(kind, self.subscription.names(kind));
+            if !unwanted.is_empty() {
+                self.subscription.unsubscribe(kind, &unwanted);
+            }
+        }
+    }
+
+    /// Answers old requests for a single socket. Their askers wait for no more than a moment, so an
+    /// answer that does not go at once is given up.
+    fn reply(&self, replies: Vec<Publication>) {
+        // Only the classic wire has such requests.
+        let commands: Vec<Command> = replies
+            .into_iter()
+            .map(|reply| command(b"PUBLISH", reply))
+            .collect();
+        let fates = send(&commands, |commands| self.client.pipeline(commands));
+        let lost = fates.iter().find_map(|fate| match fate {
+            Fate::Sent => None,
+            Fate::InDoubt(why) | Fate::Held(why) | Fate::Refused(why) => Some(why),
+        });
+        if let Some(why) = lost {
+            warn(&format!(
+                "old requests of Node servers were not answered: {why}"
+            ));
+        }
+    }
+}
+
+/// What the host knows.
+struct Server;
+
+impl Local for Server {
+    fn has_room(&self, namespace: &str, room: &Room) -> bool {
+        node::has_room(namespace, room)
+    }
+}
+
+fn received(message: switchboard_plugin::types::Message) -> Event {
+    Event::Message(Received {
+        message,
+        offset: None,
+    })
+}
+
+fn not_entered(error: Error) -> Failure {
+    match error {
+        Error::Unavailable(why) => Failure::Unavailable(why),
+        other => Failure::Rejected(text(other)),
+    }
+}
+
+/// What the host hears of a message that cannot be read; the operator hears of each.
+fn unreadable(channel: &str, error: &WireError) -> Option<Event> {
+    let channel: String = channel.chars().take(MAX_SHOWN_CHARS).collect();
+    let reason = format!("cannot read a message on channel {channel:?}: {error}");
+    warn(&reason);
+    is_of_a_peer(error).then_some(Event::Lagged(Lag {
+        missed: Some(1),
+        reason,
+    }))
+}
+
+/// Channels' names hold rooms, which may be long.
+const MAX_SHOWN_CHARS: usize = 200;
+
+/// Whether a server of the cluster may have sent it, so that something is missing here. Garbage of
+/// other programs is none of ours, and Node's servers pass over it as well.
+fn is_of_a_peer(error: &WireError) -> bool {
+    match error {
+        WireError::TooLarge(_)
+        | WireError::TooDeep
+        | WireError::TooManyAttachments
+        | WireError::TooManySockets
+        | WireError::TooManyRooms
+        | WireError::LongNodeId
+        | WireError::LongRequestId => true,
+        WireError::Truncated
+        | WireError::Trailing(_)
+        | WireError::ReservedMarker
+        | WireError::Json(_)
+        | WireError::NotUtf8
+        | WireError::Missing(_)
+        | WireError::Unexpected { .. } => false,
+    }
+}
+
+/// Names of channels, by the way they are subscribed to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Names {
+    patterns: BTreeSet<String>,
+    channels: BTreeSet<String>,
+    shards: BTreeSet<String>,
+}
+
+impl Names {
+    fn of(subscriptions: impl IntoIterator<Item = Subscription>) -> Self {
+        let mut names = Self::default();
+        for subscription in subscriptions {
+            match subscription {
+                Subscription::Pattern(name) => names.patterns.insert(name),
+                Subscription::Channel(name) => names.channels.insert(name),
+                Subscription::Shard(name) => names.shards.insert(name),
+            };
+        }
+        names
+    }
+
+    /// The kinds that there are, in the order of [`KINDS`].
+    fn into_kinds(self) -> impl Iterator<Item = (Kind, Vec<String>)> {
+        let sets = [self.patterns, self.channels, self.shards];
+        let kinds = KINDS.into_iter().zip(sets);
+        kinds
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(kind, names)| (kind, names.into_iter().collect()))
+    }
+
+    /// Those of `names` that are not among these.
+    fn without(&self, kind: Kind, names: Vec<String>) -> Vec<String> {
+        let these = match kind {
+            Kind::Pattern => &self.patterns,
+            Kind::Channel => &self.channels,
+            Kind::Shard => &self.shards,
+        };
+        let is_other = |name: &String| !these.contains(name);
+        names.into_iter().filter(is_other).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{SubscriptionMode, Wire};
+
+    fn entered(wire: Wire, namespaces: &[&str]) -> Names {
+        let mut decoder = Decoder::new("io", wire, "me");
+        Names::of(namespaces.iter().flat_map(|name| decoder.enter(name)))
+    }
+
+    const CLASSIC: Wire = Wire::Classic {
+        specific_responses: false,
+    };
+
+    #[test]
+    fn a_namespace_is_entered_with_one_call_for_each_kind_patterns_first() {
+        let kinds: Vec<_> = entered(CLASSIC, &["/"]).into_kinds().collect();
+        let [(Kind::Pattern, patterns), (Kind::Channel, channels)] = kinds.as_slice() else {
+            panic!("{kinds:?}");
+        };
+        assert_eq!(patterns, &["io#/#*"]);
+        let expected = [
+            "io-request#/#",
+            "io-response#/#",
+            "io-response#/#me#",
+            "io-switchboard#/#",
+        ];
+        assert_eq!(channels, &expected);
+
+        let sharded = Wire::Sharded(SubscriptionMode::Static);
+        let kinds: Vec<_> = entered(sharded, &["/"]).into_kinds().collect();
+        let [(Kind::Shard, shards)] = kinds.as_slice() else {
+            panic!("{kinds:?}");
+        };
+        assert_eq!(shards, &["io#/#", "io#/#me#"]);
+    }
+
+    #[test]
+    fn only_what_no_namespace_wants_is_left_over() {
+        let names = entered(CLASSIC, &["/", "/a"]);
+        let had = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let channels = had(&["io-request#/#", "io-request#/a#", "io-request#/b#"]);
+        assert_eq!(names.without(Kind::Channel, channels), ["io-request#/b#"]);
+        let patterns = had(&["io#/#*", "old#/#*"]);
+        assert_eq!(names.without(Kind::Pattern, patterns), ["old#/#*"]);
+        // The same name, subscribed to in another way, is another subscription.
+        assert_eq!(names.without(Kind::Shard, had(&["io#/#"])), ["io#/#"]);
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_granted_is_given_up_and_an_absent_redis_is_not() {
+        let why = || "why".to_owned();
+        for (error, is_final) in [
+            (Error::Denied(why()), true),
+            (Error::TooLarge(1), true),
+            (Error::Unavailable(why()), false),
+        ] {
+            let failure = not_entered(error);
+            assert_eq!(
+                matches!(failure, Failure::Rejected(_)),
+                is_final,
+                "{failure:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_message_that_a_server_may_have_sent_counts_as_missed() {
+        // Over a limit of ours: Node would have read it.
+        assert!(is_of_a_peer(&WireError::TooDeep));
+        assert!(is_of_a_peer(&WireError::TooLarge(1)));
+        // No adapter writes this.
+        assert!(!is_of_a_peer(&WireError::Json(0)));
+        assert!(!is_of_a_peer(&WireError::Missing("opts")));
+    }
+}

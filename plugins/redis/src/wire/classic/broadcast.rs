@@ -1,0 +1,96 @@
+//! `[uid, packet, opts]` (wire reference 3.3), always msgpack.
+//!
+//! Node's receivers do not catch what is malformed here: one wrong message ends their process. So
+//! all three elements are always written, with all their members.
+
+use switchboard_plugin::types::{Body, Broadcast, Message};
+
+use crate::wire::{
+    cursor::{Cursor, unexpected},
+    error::{Rejected, WireError},
+    msgpack::{self, Token},
+    values::{self, PacketNamespace},
+    writer::{Format, Writer},
+};
+
+/// Room for everything but the payload.
+const OVERHEAD_BYTES: usize = 192;
+const DEFAULT_NAMESPACE: &str = "/";
+
+/// Who sent a broadcast, without reading more of it. None: it is no broadcast.
+pub fn peek_sender(payload: &[u8]) -> Option<&str> {
+    let mut reader = msgpack::Reader(payload);
+    match (reader.token().ok()?, reader.token().ok()?) {
+        (Token::Array(3..), Token::Text(sender)) => std::str::from_utf8(sender).ok(),
+        _ => None,
+    }
+}
+
+/// Reads a broadcast. None: it is for another namespace, or of this node itself; then its packet
+/// is not decoded.
+pub(super) fn read(
+    payload: &[u8],
+    namespace: &str,
+    node: &str,
+) -> Result<Option<Message>, WireError> {
+    if peek_sender(payload) == Some(node) {
+        return Ok(None);
+    }
+    let mut cursor = Cursor::of_msgpack(payload)?;
+    let (mut sender, mut packet, mut target) = (None, None, None);
+    let mut index = 0;
+    cursor.array("message", |cursor| {
+        match index {
+            0 => sender = Some(values::read_node(cursor)?),
+            1 => packet = Some(values::read_packet(cursor)?),
+            2 => target = Some(values::read_target(cursor)?),
+            _ => {}
+        }
+        index += 1;
+        Ok(())
+    })?;
+    cursor.end()?;
+    let (Some(sender), Some(packet), Some(target)) = (sender, packet, target) else {
+        return Err(unexpected("message", "an array of uid, packet and opts"));
+    };
+    let meant = match &packet.namespace {
+        PacketNamespace::Absent => Some(DEFAULT_NAMESPACE),
+        PacketNamespace::None => None,
+        PacketNamespace::Name(name) => Some(name.as_str()),
+    };
+    if meant != Some(namespace) {
+        return Ok(None);
+    }
+    Ok(Some(Message {
+        namespace: namespace.to_owned(),
+        sender,
+        recipient: None,
+        body: Body::Broadcast(Broadcast {
+            target,
+            data: packet.data,
+            packet_id: packet.id,
+            request: None,
+        }),
+    }))
+}
+
+pub(super) fn write(
+    sender: &str,
+    namespace: &str,
+    broadcast: &Broadcast,
+) -> Result<Vec<u8>, Rejected> {
+    let data = &broadcast.data;
+    let attached: usize = data.attachments.iter().map(Vec::len).sum();
+    let mut writer = Writer::new(Format::Msgpack, data.json.len() + attached + OVERHEAD_BYTES);
+    writer.array(3);
+    writer.text(sender);
+    values::write_packet(
+        &mut writer,
+        data,
+        broadcast.packet_id.as_deref(),
+        Some(namespace),
+    )?;
+    values::write_target(&mut writer, &broadcast.target)?;
+    writer.end_array();
+    writer.finish()
+}

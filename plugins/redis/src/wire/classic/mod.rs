@@ -1,0 +1,170 @@
+//! The wire of `createAdapter` (wire reference, section 3): broadcasts in msgpack, requests and
+//! their answers mostly in JSON, each on channels of its own.
+//!
+//! What this wire has no form for (heartbeats, farewells, custom requests, errors) goes as an
+//! envelope (`envelope`) over a channel that Node's servers do not subscribe to. Answers of
+//! ours name their sender in members that Node's servers pass over.
+
+mod broadcast;
+mod channels;
+mod request;
+mod response;
+
+use switchboard_plugin::types::{Body, Message};
+
+use super::{
+    Decoded, Delivery, Local, Publication, Subscription, envelope,
+    error::{Rejected, WireError},
+};
+pub use broadcast::peek_sender;
+pub(super) use channels::Channels;
+use channels::Place;
+
+/// The kinds of requests and answers.
+mod kind {
+    pub(super) const SOCKETS: u32 = 0;
+    pub(super) const ALL_ROOMS: u32 = 1;
+    pub(super) const REMOTE_JOIN: u32 = 2;
+    pub(super) const REMOTE_LEAVE: u32 = 3;
+    pub(super) const REMOTE_DISCONNECT: u32 = 4;
+    pub(super) const REMOTE_FETCH: u32 = 5;
+    pub(super) const SERVER_SIDE_EMIT: u32 = 6;
+    pub(super) const BROADCAST: u32 = 7;
+    pub(super) const BROADCAST_CLIENT_COUNT: u32 = 8;
+    pub(super) const BROADCAST_ACK: u32 = 9;
+}
+
+/// The way out.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    channels: Channels,
+}
+
+impl Writer {
+    pub(super) fn new(prefix: &str, specific_responses: bool) -> Self {
+        Self {
+            channels: Channels::new(prefix, specific_responses),
+        }
+    }
+
+    pub(super) fn count_channel(&self, namespace: &str) -> String {
+        self.channels.request(namespace)
+    }
+
+    pub(super) fn publication(&self, message: &Message) -> Result<Publication, Rejected> {
+        let namespace = &message.namespace;
+        Ok(match &message.body {
+            Body::Broadcast(broadcast) if broadcast.request.is_none() => Publication {
+                channel: self.channels.broadcast(namespace, &broadcast.target),
+                payload: broadcast::write(&message.sender, namespace, broadcast)?,
+            },
+            Body::Broadcast(_)
+            | Body::SocketsJoin(_)
+            | Body::SocketsLeave(_)
+            | Body::DisconnectSockets(_)
+            | Body::FetchSockets(_)
+            | Body::FetchRooms(_)
+            | Body::ServerEvent(_) => Publication {
+                channel: self.channels.request(namespace),
+                payload: request::write(message)?,
+            },
+            _ if !response::has_form(&message.body) => Publication {
+                channel: self.channels.own(namespace),
+                payload: envelope::write(message)?,
+            },
+            _ => {
+                let (channel, specific) = self
+                    .channels
+                    .response(namespace, message.recipient.as_deref());
+                Publication {
+                    channel,
+                    payload: response::write(message, !specific)?,
+                }
+            }
+        })
+    }
+}
+
+/// The way in.
+#[derive(Debug, Clone)]
+pub(super) struct Reader {
+    channels: Channels,
+    node: String,
+    places: channels::Places,
+}
+
+impl Reader {
+    pub(super) fn new(prefix: &str, specific_responses: bool, node: &str) -> Self {
+        Self {
+            channels: Channels::new(prefix, specific_responses),
+            node: node.to_owned(),
+            places: channels::Places::default(),
+        }
+    }
+
+    pub(super) fn enter(&mut self, namespace: &str) -> Vec<Subscription> {
+        self.places.enter(&self.channels, namespace, &self.node)
+    }
+
+    pub(super) fn leave(&mut self, namespace: &str) -> Vec<Subscription> {
+        self.places.leave(&self.channels, namespace, &self.node)
+    }
+
+    pub(super) fn read(
+        &self,
+        delivery: &Delivery<'_>,
+        local: &impl Local,
+    ) -> Result<Decoded, WireError> {
+        for place in self.places.of(delivery) {
+            let decoded = self.read_at(place, delivery, local)?;
+            if decoded.message.is_some() {
+                return Ok(decoded);
+            }
+        }
+        Ok(Decoded::default())
+    }
+
+    fn read_at(
+        &self,
+        place: &Place,
+        delivery: &Delivery<'_>,
+        local: &impl Local,
+    ) -> Result<Decoded, WireError> {
+        match place {
+            Place::Broadcasts { namespace, prefix } => {
+                let Some(room) = channels::room(prefix, delivery.channel) else {
+                    return Ok(Decoded::default());
+                };
+                if !room.is_empty() && !has_room(local, namespace, room) {
+                    return Ok(Decoded::default());
+                }
+                broadcast::read(delivery.payload, namespace, &self.node).map(Decoded::from)
+            }
+            Place::Requests { namespace } => request::read(
+                delivery.payload,
+                namespace,
+                &self.node,
+                &self.channels,
+                local,
+            ),
+            Place::Responses { namespace, own } => {
+                let recipient = own.then_some(self.node.as_str());
+                response::read(delivery.payload, namespace, &self.node, recipient)
+                    .map(Decoded::from)
+            }
+            Place::Own { namespace } => {
+                envelope::read(delivery.payload, &self.node, |name| name == namespace)
+                    .map(Decoded::from)
+            }
+        }
+    }
+}
+
+/// A room in a channel's name may have been a text or a number.
+fn has_room(local: &impl Local, namespace: &str, name: &str) -> bool {
+    channels::rooms_of(name).any(|room| local.has_room(namespace, &room))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,284 @@
+//! Bytes to messages.
+
+use switchboard_plugin::types::{
+    AckAnswer, Body, Broadcast, CountAnswer, CustomQuery, Disconnection, Message, Query,
+    RoomChange, ServerEvent, SocketsAnswer, ValueAnswer,
+};
+
+use super::kind;
+use crate::wire::{
+    cursor::{Cursor, Kind, unexpected},
+    error::WireError,
+    json, msgpack, request_id, values,
+};
+
+/// A custom request's kind has at most this many bytes, as the contract has it.
+const MAX_KIND_BYTES: usize = 128;
+
+type Result<T> = std::result::Result<T, WireError>;
+
+/// Reads one message.
+///
+/// None for what is to be ignored: a namespace that is not `wanted`, messages of `own`, kinds that
+/// are not known, and answers to ids that cannot be ours. Their data is not decoded.
+///
+/// # Errors
+/// When it is malformed.
+pub(in crate::wire) fn read(
+    payload: &[u8],
+    own: &str,
+    wanted: impl FnOnce(&str) -> bool,
+) -> Result<Option<Message>> {
+    let mut cursor = Cursor::of_message(payload)?;
+    let (mut kind, mut data, mut sender, mut namespace) = (None, None, String::new(), None);
+    cursor.object("message", |key, cursor| {
+        match key {
+            "type" => kind = cursor.kind_number()?,
+            "data" => data = Some(cursor.take()?),
+            "uid" => sender = values::read_node(cursor)?,
+            "nsp" if cursor.kind()? == Kind::Text => namespace = Some(cursor.text("nsp")?),
+            "nsp" => namespace = None,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    cursor.end()?;
+    let (Some(kind), Some(namespace)) = (kind, namespace) else {
+        return Ok(None);
+    };
+    if sender == own || !wanted(&namespace) {
+        return Ok(None);
+    }
+    Ok(read_body(kind, data)?.map(|body| Message {
+        namespace: namespace.into_owned(),
+        sender,
+        recipient: None,
+        body,
+    }))
+}
+
+/// How everything that `own` sends ends in each format. It is the last of the message, so what
+/// ends like this need not be read to be known as one's own.
+pub(in crate::wire) fn tail(own: &str, namespace: &str) -> [Vec<u8>; 2] {
+    let mut text = b",\"uid\":".to_vec();
+    json::write_text(&mut text, own);
+    text.extend_from_slice(b",\"nsp\":");
+    json::write_text(&mut text, namespace);
+    text.push(b'}');
+    let mut binary = Vec::new();
+    for part in ["uid", own, "nsp", namespace] {
+        msgpack::write_text(&mut binary, part);
+    }
+    [text, binary]
+}
+
+fn read_body(kind: u32, data: Option<Cursor<'_>>) -> Result<Option<Body>> {
+    let data = || data.ok_or(WireError::Missing("data"));
+    match kind {
+        kind::INITIAL_HEARTBEAT => Ok(Some(Body::InitialHeartbeat)),
+        kind::HEARTBEAT => Ok(Some(Body::Heartbeat)),
+        kind::ADAPTER_CLOSE => Ok(Some(Body::AdapterClose)),
+        kind::BROADCAST => broadcast(data()?),
+        kind::SOCKETS_JOIN => Ok(Some(Body::SocketsJoin(room_change(data()?)?))),
+        kind::SOCKETS_LEAVE => Ok(Some(Body::SocketsLeave(room_change(data()?)?))),
+        kind::DISCONNECT_SOCKETS => disconnection(data()?),
+        kind::FETCH_SOCKETS => fetch_sockets(data()?),
+        kind::SERVER_EVENT => server_event(data()?),
+        kind::CUSTOM_QUERY => custom_query(data()?),
+        kind::SOCKETS_ANSWER => sockets_answer(data()?),
+        kind::CLIENT_COUNT => client_count(data()?),
+        kind::CLIENT_ACK | kind::CLIENT_ACK_ERROR => client_ack(data()?),
+        kind::SERVER_EVENT_ANSWER | kind::SERVER_EVENT_ERROR => {
+            Ok(value_answer(data()?)?.map(Body::ServerEventAnswer))
+        }
+        kind::CUSTOM_ANSWER => Ok(value_answer(data()?)?.map(Body::CustomAnswer)),
+        _ => Ok(None),
+    }
+}
+
+fn broadcast(mut data: Cursor<'_>) -> Result<Option<Body>> {
+    let (mut packet, mut target, mut request) = (None, None, None);
+    data.object("data", |key, cursor| {
+        match key {
+            "packet" => packet = Some(values::read_packet(cursor)?),
+            "opts" => target = Some(values::read_target(cursor)?),
+            "requestId" => request = Some(request_id::read_request(cursor, false)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let packet = packet.ok_or(WireError::Missing("packet"))?;
+    Ok(Some(Body::Broadcast(Broadcast {
+        target: target.ok_or(WireError::Missing("opts"))?,
+        data: packet.data,
+        packet_id: packet.id,
+        request,
+    })))
+}
+
+fn room_change(mut data: Cursor<'_>) -> Result<RoomChange> {
+    let (mut target, mut rooms) = (None, None);
+    data.object("data", |key, cursor| {
+        match key {
+            "opts" => target = Some(values::read_target(cursor)?),
+            "rooms" => rooms = Some(values::read_rooms(cursor)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(RoomChange {
+        target: target.ok_or(WireError::Missing("opts"))?,
+        rooms: rooms.ok_or(WireError::Missing("rooms"))?,
+    })
+}
+
+fn disconnection(mut data: Cursor<'_>) -> Result<Option<Body>> {
+    let (mut target, mut close) = (None, false);
+    data.object("data", |key, cursor| {
+        match key {
+            "opts" => target = Some(values::read_target(cursor)?),
+            "close" => close = cursor.is_true()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(Some(Body::DisconnectSockets(Disconnection {
+        target: target.ok_or(WireError::Missing("opts"))?,
+        close,
+    })))
+}
+
+fn fetch_sockets(mut data: Cursor<'_>) -> Result<Option<Body>> {
+    let (mut target, mut request) = (None, None);
+    data.object("data", |key, cursor| {
+        match key {
+            "opts" => target = Some(values::read_target(cursor)?),
+            "requestId" => request = Some(request_id::read_request(cursor, false)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(Some(Body::FetchSockets(Query {
+        request: request.ok_or(WireError::Missing("requestId"))?,
+        target: target.ok_or(WireError::Missing("opts"))?,
+    })))
+}
+
+fn server_event(mut data: Cursor<'_>) -> Result<Option<Body>> {
+    let (mut packet, mut request) = (None, None);
+    data.object("data", |key, cursor| {
+        match key {
+            "packet" => packet = Some(values::read_event(cursor)?),
+            "requestId" => request = Some(request_id::read_request(cursor, false)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(Some(Body::ServerEvent(ServerEvent {
+        data: packet.ok_or(WireError::Missing("packet"))?,
+        request,
+    })))
+}
+
+fn custom_query(mut data: Cursor<'_>) -> Result<Option<Body>> {
+    let (mut payload, mut request, mut kind) = (None, None, None);
+    data.object("data", |key, cursor| {
+        match key {
+            "packet" => payload = Some(cursor.payload()?),
+            "requestId" => request = Some(request_id::read_request(cursor, false)?),
+            "kind" => kind = Some(cursor.text("kind")?.into_owned()),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let kind = kind.ok_or(WireError::Missing("kind"))?;
+    if kind.is_empty() || kind.len() > MAX_KIND_BYTES {
+        return Err(unexpected("kind", "a text of 1 to 128 bytes"));
+    }
+    Ok(Some(Body::CustomQuery(CustomQuery {
+        request: request.ok_or(WireError::Missing("requestId"))?,
+        kind,
+        data: payload.ok_or(WireError::Missing("packet"))?,
+    })))
+}
+
+fn sockets_answer(mut data: Cursor<'_>) -> Result<Option<Body>> {
+    let (mut request, mut sockets) = (None, None);
+    data.object("data", |key, cursor| {
+        match key {
+            "requestId" => request = request_id::read_answer(cursor)?,
+            "sockets" => sockets = Some(values::read_sockets(cursor)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let Some(request) = request else {
+        return Ok(None);
+    };
+    Ok(Some(Body::SocketsAnswer(SocketsAnswer {
+        request: request.into_owned(),
+        sockets: sockets.ok_or(WireError::Missing("sockets"))?,
+    })))
+}
+
+fn client_count(mut data: Cursor<'_>) -> Result<Option<Body>> {
+    let (mut request, mut clients) = (None, None);
+    data.object("data", |key, cursor| {
+        match key {
+            "requestId" => request = request_id::read_answer(cursor)?,
+            "clientCount" => clients = Some(values::read_count(cursor)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let Some(request) = request else {
+        return Ok(None);
+    };
+    Ok(Some(Body::ClientCount(CountAnswer {
+        request: request.into_owned(),
+        clients: clients.ok_or(WireError::Missing("clientCount"))?,
+    })))
+}
+
+fn client_ack(mut data: Cursor<'_>) -> Result<Option<Body>> {
+    let (mut request, mut first, mut more) = (None, None, None);
+    let (mut socket, mut error) = (None, None);
+    data.object("data", |key, cursor| {
+        match key {
+            "requestId" => request = request_id::read_answer(cursor)?,
+            "packet" => first = Some(cursor.take()?),
+            "more" => more = Some(cursor.take()?),
+            "socket" => socket = Some(cursor.text("socket")?.into_owned()),
+            "error" => error = Some(cursor.text("error")?.into_owned()),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let Some(request) = request else {
+        return Ok(None);
+    };
+    Ok(Some(Body::ClientAck(AckAnswer {
+        request: request.into_owned(),
+        socket,
+        data: values::read_acknowledgement(first, more)?,
+        error,
+    })))
+}
+
+fn value_answer(mut data: Cursor<'_>) -> Result<Option<ValueAnswer>> {
+    let (mut request, mut value, mut error) = (None, None, None);
+    data.object("data", |key, cursor| {
+        match key {
+            "requestId" => request = request_id::read_answer(cursor)?,
+            "packet" => value = Some(cursor.payload()?),
+            "error" => error = Some(cursor.text("error")?.into_owned()),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(request.map(|request| ValueAnswer {
+        request: request.into_owned(),
+        data: value,
+        error,
+    }))
+}

@@ -1,0 +1,177 @@
+//! Messages to bytes.
+
+use switchboard_plugin::types::{Body, Message, Payload, Query, RoomChange, ValueAnswer};
+
+use super::kind;
+use crate::wire::{
+    error::Rejected,
+    request_id::Unfolded,
+    values::{self, Acknowledgement},
+    writer::{Format, Writer},
+};
+
+/// Room for everything but the payload.
+const OVERHEAD_BYTES: usize = 256;
+
+/// Writes one message, in JSON unless it holds binary (4.3).
+///
+/// # Errors
+/// When its data cannot be encoded, or Node's servers have no form for it.
+pub(in crate::wire) fn write(message: &Message) -> Result<Vec<u8>, Rejected> {
+    let format = Format::for_binary(is_binary(&message.body));
+    let mut writer = Writer::new(format, payload_bytes(&message.body) + OVERHEAD_BYTES);
+    let (kind, has_data) = kind_of(&message.body)?;
+    writer.object(3 + usize::from(has_data));
+    writer.key("type").number(kind.into());
+    if has_data {
+        writer.key("data");
+        write_data(&mut writer, &message.body)?;
+    }
+    // These two last, in this order: see `tail`.
+    writer.key("uid").text(&message.sender);
+    writer.key("nsp").text(&message.namespace);
+    writer.end_object();
+    writer.finish()
+}
+
+fn write_data(writer: &mut Writer, body: &Body) -> Result<(), Rejected> {
+    match body {
+        Body::Broadcast(broadcast) => {
+            writer.object(2 + usize::from(broadcast.request.is_some()));
+            let packet_id = broadcast.packet_id.as_deref();
+            values::write_packet(writer.key("packet"), &broadcast.data, packet_id, None)?;
+            write_request(writer, broadcast.request.as_deref())?;
+            values::write_target(writer.key("opts"), &broadcast.target)?;
+        }
+        Body::SocketsJoin(RoomChange { target, rooms })
+        | Body::SocketsLeave(RoomChange { target, rooms }) => {
+            writer.object(2);
+            values::write_target(writer.key("opts"), target)?;
+            values::write_rooms(writer.key("rooms"), rooms);
+        }
+        Body::DisconnectSockets(disconnection) => {
+            writer.object(2);
+            values::write_target(writer.key("opts"), &disconnection.target)?;
+            writer.key("close").bool(disconnection.close)?;
+        }
+        Body::FetchSockets(Query { request, target }) => {
+            writer.object(2);
+            values::write_target(writer.key("opts"), target)?;
+            write_request(writer, Some(request))?;
+        }
+        Body::ServerEvent(event) => {
+            writer.object(1 + usize::from(event.request.is_some()));
+            write_request(writer, event.request.as_deref())?;
+            writer.key("packet").payload(&event.data)?;
+        }
+        Body::CustomQuery(query) => {
+            writer.object(3);
+            write_request(writer, Some(&query.request))?;
+            writer.key("kind").text(&query.kind);
+            writer.key("packet").payload(&query.data)?;
+        }
+        Body::SocketsAnswer(answer) => {
+            writer.object(2);
+            write_request(writer, Some(&answer.request))?;
+            values::write_sockets(writer.key("sockets"), &answer.sockets)?;
+        }
+        Body::ClientCount(answer) => {
+            writer.object(2);
+            write_request(writer, Some(&answer.request))?;
+            writer.key("clientCount").number(answer.clients.into());
+        }
+        Body::ClientAck(answer) => {
+            let arguments = Acknowledgement::of(&answer.data)?;
+            let ours = usize::from(answer.socket.is_some()) + usize::from(answer.error.is_some());
+            writer.object(1 + arguments.members() + ours);
+            write_request(writer, Some(&answer.request))?;
+            arguments.write(writer)?;
+            write_text(writer, "socket", answer.socket.as_deref());
+            write_text(writer, "error", answer.error.as_deref());
+        }
+        Body::ServerEventAnswer(answer) | Body::CustomAnswer(answer) => {
+            write_value(writer, answer)?;
+        }
+        Body::InitialHeartbeat
+        | Body::Heartbeat
+        | Body::AdapterClose
+        | Body::FetchRooms(_)
+        | Body::RoomsAnswer(_) => writer.object(0),
+    }
+    writer.end_object();
+    Ok(())
+}
+
+fn write_value(writer: &mut Writer, answer: &ValueAnswer) -> Result<(), Rejected> {
+    let members = 1 + usize::from(answer.data.is_some()) + usize::from(answer.error.is_some());
+    writer.object(members);
+    write_request(writer, Some(&answer.request))?;
+    if let Some(data) = &answer.data {
+        writer.key("packet").payload(data)?;
+    }
+    write_text(writer, "error", answer.error.as_deref());
+    Ok(())
+}
+
+fn write_request(writer: &mut Writer, request: Option<&str>) -> Result<(), Rejected> {
+    match request {
+        Some(request) => Unfolded::of(request).write(writer.key("requestId")),
+        None => Ok(()),
+    }
+}
+
+fn write_text(writer: &mut Writer, key: &str, text: Option<&str>) {
+    if let Some(text) = text {
+        writer.key(key).text(text);
+    }
+}
+
+/// The kind's number, and whether it has data.
+fn kind_of(body: &Body) -> Result<(u32, bool), Rejected> {
+    Ok(match body {
+        Body::InitialHeartbeat => (kind::INITIAL_HEARTBEAT, false),
+        Body::Heartbeat => (kind::HEARTBEAT, false),
+        Body::AdapterClose => (kind::ADAPTER_CLOSE, false),
+        Body::Broadcast(_) => (kind::BROADCAST, true),
+        Body::SocketsJoin(_) => (kind::SOCKETS_JOIN, true),
+        Body::SocketsLeave(_) => (kind::SOCKETS_LEAVE, true),
+        Body::DisconnectSockets(_) => (kind::DISCONNECT_SOCKETS, true),
+        Body::FetchSockets(_) => (kind::FETCH_SOCKETS, true),
+        Body::ServerEvent(_) => (kind::SERVER_EVENT, true),
+        Body::CustomQuery(_) => (kind::CUSTOM_QUERY, true),
+        Body::SocketsAnswer(_) => (kind::SOCKETS_ANSWER, true),
+        Body::ClientCount(_) => (kind::CLIENT_COUNT, true),
+        Body::ClientAck(answer) if answer.error.is_some() => (kind::CLIENT_ACK_ERROR, true),
+        Body::ClientAck(_) => (kind::CLIENT_ACK, true),
+        Body::ServerEventAnswer(a) if a.error.is_some() => (kind::SERVER_EVENT_ERROR, true),
+        Body::ServerEventAnswer(_) => (kind::SERVER_EVENT_ANSWER, true),
+        Body::CustomAnswer(_) => (kind::CUSTOM_ANSWER, true),
+        Body::FetchRooms(_) => return Err(Rejected::NoSuchForm("question about rooms")),
+        Body::RoomsAnswer(_) => return Err(Rejected::NoSuchForm("list of rooms")),
+    })
+}
+
+fn payload(body: &Body) -> Option<&Payload> {
+    match body {
+        Body::Broadcast(broadcast) => Some(&broadcast.data),
+        Body::ServerEvent(event) => Some(&event.data),
+        Body::CustomQuery(query) => Some(&query.data),
+        Body::ClientAck(answer) => Some(&answer.data),
+        Body::ServerEventAnswer(answer) | Body::CustomAnswer(answer) => answer.data.as_ref(),
+        _ => None,
+    }
+}
+
+fn is_binary(body: &Body) -> bool {
+    match body {
+        Body::SocketsAnswer(answer) => values::sockets_are_binary(&answer.sockets),
+        _ => payload(body).is_some_and(|payload| !payload.attachments.is_empty()),
+    }
+}
+
+fn payload_bytes(body: &Body) -> usize {
+    payload(body).map_or(0, |payload| {
+        let attached: usize = payload.attachments.iter().map(Vec::len).sum();
+        payload.json.len() + attached
+    })
+}

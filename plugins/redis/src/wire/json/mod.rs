@@ -1,0 +1,10 @@
+//! JSON text, token by token: no tree is built, and what nobody asks for is only passed over.
+
+mod number;
+mod read;
+mod scan;
+mod write;
+
+pub(super) use number::{javascript, write_float};
+pub(super) use read::{Number, Reader, deeper};
+pub(super) use write::write_text;

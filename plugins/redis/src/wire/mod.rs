@@ -1,0 +1,233 @@
+//! What the transport publishes and receives, as bytes. Pure: no I/O, no host.
+//!
+//! Two wires, one for each of Node's Redis adapters: [classic] and [sharded]. [`Encoder`] and
+//! [`Decoder`] hide which one it is. They live in separate instances and share no memory, so
+//! whatever an answer needs of its request is folded into the request's id and the recipient.
+//!
+//! Whatever arrives is untrusted: nothing here panics, recurses without a limit, or holds more
+//! than a small multiple of what was sent.
+
+pub mod classic;
+mod cursor;
+mod envelope;
+mod error;
+mod json;
+mod limits;
+mod msgpack;
+mod request_id;
+pub mod sharded;
+mod values;
+mod writer;
+
+use switchboard_plugin::types::{Body, Message, Room};
+
+pub use error::{Rejected, WireError};
+pub use limits::{
+    MAX_ATTACHMENTS, MAX_DEPTH, MAX_MESSAGE_BYTES, MAX_NODE_ID_BYTES, MAX_REQUEST_ID_BYTES,
+    MAX_ROOMS, MAX_SOCKETS,
+};
+pub use sharded::SubscriptionMode;
+
+/// Which of Node's adapters the cluster speaks with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// `createAdapter`: PUBLISH, SUBSCRIBE, PSUBSCRIBE.
+    Classic {
+        /// Answers go to the asking node alone, not to all. Nodes with either setting understand
+        /// each other (Node's `publishOnSpecificResponseChannel`, there off).
+        specific_responses: bool,
+    },
+    /// `createShardedAdapter`: SPUBLISH, SSUBSCRIBE (Redis 7 and later).
+    Sharded(SubscriptionMode),
+}
+
+/// One message, ready to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// The channel for PUBLISH or SPUBLISH, see [`Encoder::is_sharded`].
+    pub channel: String,
+    /// What to publish.
+    pub payload: Vec<u8>,
+}
+
+/// What to subscribe to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Subscription {
+    /// With SUBSCRIBE.
+    Channel(String),
+    /// With PSUBSCRIBE.
+    Pattern(String),
+    /// With SSUBSCRIBE. One command for each: they have different slots.
+    Shard(String),
+}
+
+/// What a subscription delivered.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery<'a> {
+    /// The pattern that matched, for a PSUBSCRIBE. Without it a message may be read for each
+    /// pattern that matches when one namespace begins with another's name and `#`.
+    pub pattern: Option<&'a [u8]>,
+    /// Where it was published.
+    pub channel: &'a [u8],
+    /// What was published.
+    pub payload: &'a [u8],
+}
+
+/// What the server itself knows: the plugin's import `node`.
+pub trait Local {
+    /// Whether a local socket is in this room, or has it as its id.
+    fn has_room(&self, namespace: &str, room: &Room) -> bool;
+}
+
+/// What came of a delivery.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// For the host. None: there is nothing to do (this node's own message, another namespace, a
+    /// room without local sockets, an unknown kind).
+    pub message: Option<Message>,
+    /// To be published by the receiver itself, at once: an answer that the host has no message
+    /// for. Only old Node servers ask for it, on the classic wire.
+    pub reply: Option<Publication>,
+}
+
+impl From<Option<Message>> for Decoded {
+    fn from(message: Option<Message>) -> Self {
+        Self {
+            message,
+            reply: None,
+        }
+    }
+}
+
+/// The way out: messages to publications. Holds no state but its options.
+#[derive(Debug, Clone)]
+pub struct Encoder(EncoderKind);
+
+#[derive(Debug, Clone)]
+enum EncoderKind {
+    Classic(classic::Writer),
+    Sharded(sharded::Writer),
+}
+
+impl Encoder {
+    /// `prefix` is the classic adapter's `key`, the sharded one's `channelPrefix`; both
+    /// `socket.io` by default.
+    pub fn new(prefix: &str, wire: Wire) -> Self {
+        Self(match wire {
+            Wire::Classic { specific_responses } => {
+                EncoderKind::Classic(classic::Writer::new(prefix, specific_responses))
+            }
+            Wire::Sharded(mode) => EncoderKind::Sharded(sharded::Writer::new(prefix, mode)),
+        })
+    }
+
+    /// Whether to use SPUBLISH (and SHARDNUMSUB) instead of PUBLISH (and NUMSUB).
+    pub fn is_sharded(&self) -> bool {
+        matches!(self.0, EncoderKind::Sharded(_))
+    }
+
+    /// Whether questions about rooms can be asked ([`Body::FetchRooms`]).
+    pub fn has_rooms_query(&self) -> bool {
+        !self.is_sharded()
+    }
+
+    /// The channel whose subscribers are the servers of a namespace, this one included.
+    pub fn count_channel(&self, namespace: &str) -> String {
+        match &self.0 {
+            EncoderKind::Classic(writer) => writer.count_channel(namespace),
+            EncoderKind::Sharded(writer) => writer.count_channel(namespace),
+        }
+    }
+
+    /// Appends what is to be published for one message: one publication.
+    ///
+    /// # Errors
+    /// When it can never go; then nothing is appended.
+    pub fn encode(&self, message: &Message, out: &mut Vec<Publication>) -> Result<(), Rejected> {
+        out.push(match &self.0 {
+            EncoderKind::Classic(writer) => writer.publication(message)?,
+            EncoderKind::Sharded(writer) => writer.publication(message)?,
+        });
+        Ok(())
+    }
+}
+
+/// The way in: deliveries to messages. Holds which namespaces were entered.
+#[derive(Debug, Clone)]
+pub struct Decoder(DecoderKind);
+
+#[derive(Debug, Clone)]
+enum DecoderKind {
+    Classic(classic::Reader),
+    Sharded(sharded::Reader),
+}
+
+impl Decoder {
+    /// `node` is this server's id; for the others see [`Encoder::new`].
+    pub fn new(prefix: &str, wire: Wire, node: &str) -> Self {
+        Self(match wire {
+            Wire::Classic { specific_responses } => {
+                DecoderKind::Classic(classic::Reader::new(prefix, specific_responses, node))
+            }
+            Wire::Sharded(mode) => DecoderKind::Sharded(sharded::Reader::new(prefix, mode, node)),
+        })
+    }
+
+    /// From now on, messages of this namespace are read. Returns what to subscribe to; entering
+    /// twice returns the same.
+    pub fn enter(&mut self, namespace: &str) -> Vec<Subscription> {
+        match &mut self.0 {
+            DecoderKind::Classic(reader) => reader.enter(namespace),
+            DecoderKind::Sharded(reader) => reader.enter(namespace),
+        }
+    }
+
+    /// The opposite of [`Self::enter`]. Returns what to unsubscribe from.
+    pub fn leave(&mut self, namespace: &str) -> Vec<Subscription> {
+        match &mut self.0 {
+            DecoderKind::Classic(reader) => reader.leave(namespace),
+            DecoderKind::Sharded(reader) => reader.leave(namespace),
+        }
+    }
+
+    /// What to subscribe to as long as a local socket is in this room (or has it as its id). None:
+    /// nothing, what is sent to the room arrives anyhow.
+    pub fn room_subscription(&self, namespace: &str, room: &Room) -> Option<Subscription> {
+        match &self.0 {
+            DecoderKind::Classic(_) => None,
+            DecoderKind::Sharded(reader) => reader.room_subscription(namespace, room),
+        }
+    }
+
+    /// Reads what was delivered. `local` is asked only about a room that stands in the channel's
+    /// name, and about the socket of an old request.
+    ///
+    /// # Errors
+    /// When it is malformed; the other messages are not to blame.
+    pub fn decode(
+        &self,
+        delivery: &Delivery<'_>,
+        local: &impl Local,
+    ) -> Result<Decoded, WireError> {
+        match &self.0 {
+            DecoderKind::Classic(reader) => reader.read(delivery, local),
+            DecoderKind::Sharded(reader) => reader.read(delivery),
+        }
+    }
+}
+
+/// Whether a message answers a request.
+fn is_answer(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::SocketsAnswer(_)
+            | Body::ClientCount(_)
+            | Body::ClientAck(_)
+            | Body::ServerEventAnswer(_)
+            | Body::RoomsAnswer(_)
+            | Body::CustomAnswer(_)
+    )
+}
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,137 @@
+//! The wire of `createShardedAdapter` (wire reference, section 4): envelopes (`envelope`)
+//! over sharded Pub/Sub.
+//!
+//! Node's servers ignore heartbeats, farewells and kinds of ours, so they go the same way.
+
+mod channels;
+
+use std::collections::HashMap;
+
+use switchboard_plugin::types::Message;
+
+use channels::Channels;
+pub use channels::SubscriptionMode;
+
+use super::{
+    Decoded, Delivery, Publication, Subscription, envelope,
+    error::{Rejected, WireError},
+    is_answer,
+};
+
+/// The way out.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    channels: Channels,
+}
+
+impl Writer {
+    pub(super) fn new(prefix: &str, mode: SubscriptionMode) -> Self {
+        Self {
+            channels: Channels::new(prefix, mode),
+        }
+    }
+
+    pub(super) fn count_channel(&self, namespace: &str) -> String {
+        self.channels.main(namespace)
+    }
+
+    pub(super) fn publication(&self, message: &Message) -> Result<Publication, Rejected> {
+        Ok(Publication {
+            channel: self.channels.of(message),
+            payload: envelope::write(message)?,
+        })
+    }
+}
+
+/// The way in.
+#[derive(Debug, Clone)]
+pub(super) struct Reader {
+    channels: Channels,
+    node: String,
+    entered: HashMap<String, Entered>,
+}
+
+/// What is known of a namespace before anything arrives there.
+#[derive(Debug, Clone)]
+struct Entered {
+    main: String,
+    private: String,
+    /// How this node's own messages end.
+    own_tails: [Vec<u8>; 2],
+}
+
+impl Reader {
+    pub(super) fn new(prefix: &str, mode: SubscriptionMode, node: &str) -> Self {
+        Self {
+            channels: Channels::new(prefix, mode),
+            node: node.to_owned(),
+            entered: HashMap::new(),
+        }
+    }
+
+    pub(super) fn enter(&mut self, namespace: &str) -> Vec<Subscription> {
+        let entered = Entered {
+            main: self.channels.main(namespace),
+            private: self.channels.private(namespace, &self.node),
+            own_tails: envelope::tail(&self.node, namespace),
+        };
+        self.entered.insert(namespace.to_owned(), entered);
+        self.subscriptions(namespace)
+    }
+
+    pub(super) fn leave(&mut self, namespace: &str) -> Vec<Subscription> {
+        self.entered.remove(namespace);
+        self.subscriptions(namespace)
+    }
+
+    fn subscriptions(&self, namespace: &str) -> Vec<Subscription> {
+        vec![
+            Subscription::Shard(self.channels.main(namespace)),
+            Subscription::Shard(self.channels.private(namespace, &self.node)),
+        ]
+    }
+
+    pub(super) fn room_subscription(
+        &self,
+        namespace: &str,
+        room: &switchboard_plugin::types::Room,
+    ) -> Option<Subscription> {
+        let channel = self.channels.room(namespace, room)?;
+        Some(Subscription::Shard(channel))
+    }
+
+    pub(super) fn read(&self, delivery: &Delivery<'_>) -> Result<Decoded, WireError> {
+        let candidates = || {
+            self.entered
+                .values()
+                .filter(|entered| delivery.channel.starts_with(entered.main.as_bytes()))
+        };
+        let is_own = |tail: &Vec<u8>| delivery.payload.ends_with(tail);
+        if candidates().any(|entered| entered.own_tails.iter().any(is_own)) {
+            return Ok(Decoded::default());
+        }
+        let mut private = false;
+        let wanted = |namespace: &str| match self.entered.get(namespace) {
+            Some(entered) => {
+                private = delivery.channel == entered.private.as_bytes();
+                delivery.channel.starts_with(entered.main.as_bytes())
+            }
+            None => false,
+        };
+        let message = envelope::read(delivery.payload, &self.node, wanted)?;
+        Ok(Decoded::from(message.and_then(|mut message| {
+            if private {
+                // Node takes nothing but answers from there (4.3).
+                if !is_answer(&message.body) {
+                    return None;
+                }
+                message.recipient = Some(self.node.clone());
+            }
+            Some(message)
+        })))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
