@@ -8,6 +8,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 /// Sends into a Socket.IO cluster, without being a server.
+///
+/// A command succeeds when the transport has accepted what it sends; whether a server was there to
+/// receive it is not known.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Cli {
@@ -58,5 +61,40 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Join(rooms) => rooms.join(config).await,
         Command::Leave(rooms) => rooms.leave(config).await,
         Command::Disconnect(disconnect) => disconnect.run(config).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_understood() {
+        Cli::command().debug_assert();
+        for line in [
+            "switchboard emit temperature -5",
+            "switchboard emit --server-side reload",
+            "switchboard emit -n /chat --to a --to b --except c --volatile hello {} text",
+            "switchboard join --to a b c",
+            "switchboard leave --all b",
+            "switchboard disconnect --to a --close",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(
+                parsed.is_ok(),
+                "{line}: {}",
+                parsed.err().map_or(String::new(), |e| e.to_string())
+            );
+        }
+        for line in [
+            "switchboard emit",
+            "switchboard emit --server-side --to a reload",
+            "switchboard join --to a",
+            "switchboard disconnect --all --to a",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 }

@@ -21,6 +21,29 @@ pub(crate) struct Target {
     except: Vec<String>,
 }
 
+/// Which sockets, of something that one does not do to all of them by mistake.
+#[derive(Debug, Args)]
+pub(crate) struct Chosen {
+    #[command(flatten)]
+    target: Target,
+    /// All sockets of the namespace, on every server.
+    #[arg(long, conflicts_with = "to")]
+    all: bool,
+}
+
+impl Chosen {
+    fn of(&self, emitter: &Emitter) -> EmitterOperators {
+        self.target.of(emitter)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.target.to.is_empty() && !self.all {
+            bail!("say which sockets: --to ROOM, or --all for every socket of the namespace");
+        }
+        Ok(())
+    }
+}
+
 impl Target {
     fn of(&self, emitter: &Emitter) -> EmitterOperators {
         emitter
@@ -42,16 +65,24 @@ pub(crate) struct Emit {
     server_side: bool,
     /// The event's name.
     event: String,
-    /// Its arguments: JSON, plain text, or @FILE for a file's content as binary.
-    #[arg(value_name = "ARGUMENT")]
-    arguments: Vec<Argument>,
+    /// Arguments of the form @FILE stand for a file's content, as binary.
+    #[arg(long)]
+    files: bool,
+    /// Its arguments: JSON, or plain text.
+    #[arg(value_name = "ARGUMENT", allow_negative_numbers = true)]
+    arguments: Vec<String>,
 }
 
 impl Emit {
     pub(crate) async fn run(self, config: Config) -> anyhow::Result<()> {
+        let arguments: Vec<Argument> = self
+            .arguments
+            .iter()
+            .map(|text| Argument::read(text, self.files).map_err(anyhow::Error::msg))
+            .collect::<Result<_, _>>()?;
+        let arguments = Arguments(&arguments);
         let emitter = Emitter::open(config).await?;
         let mut sockets = self.target.of(&emitter);
-        let arguments = Arguments(&self.arguments);
         if self.server_side {
             sockets.server_side_emit(&self.event, &arguments).await?;
         } else {
@@ -67,7 +98,7 @@ impl Emit {
 #[derive(Debug, Args)]
 pub(crate) struct Rooms {
     #[command(flatten)]
-    target: Target,
+    sockets: Chosen,
     /// Which rooms.
     #[arg(required = true, value_name = "ROOM")]
     rooms: Vec<String>,
@@ -75,14 +106,16 @@ pub(crate) struct Rooms {
 
 impl Rooms {
     pub(crate) async fn join(self, config: Config) -> anyhow::Result<()> {
+        self.sockets.check()?;
         let emitter = Emitter::open(config).await?;
-        self.target.of(&emitter).join(self.rooms).await?;
+        self.sockets.of(&emitter).join(self.rooms).await?;
         finish(emitter).await
     }
 
     pub(crate) async fn leave(self, config: Config) -> anyhow::Result<()> {
+        self.sockets.check()?;
         let emitter = Emitter::open(config).await?;
-        self.target.of(&emitter).leave(self.rooms).await?;
+        self.sockets.of(&emitter).leave(self.rooms).await?;
         finish(emitter).await
     }
 }
@@ -90,7 +123,7 @@ impl Rooms {
 #[derive(Debug, Args)]
 pub(crate) struct Disconnect {
     #[command(flatten)]
-    target: Target,
+    sockets: Chosen,
     /// Close their whole connection, not only the namespace.
     #[arg(long)]
     close: bool,
@@ -98,13 +131,14 @@ pub(crate) struct Disconnect {
 
 impl Disconnect {
     pub(crate) async fn run(self, config: Config) -> anyhow::Result<()> {
+        self.sockets.check()?;
         let emitter = Emitter::open(config).await?;
-        self.target.of(&emitter).disconnect(self.close).await?;
+        self.sockets.of(&emitter).disconnect(self.close).await?;
         finish(emitter).await
     }
 }
 
-/// Success means that the backend has accepted it.
+/// Success means that the backend has accepted it, not that any server was there to hear it.
 async fn finish(emitter: Emitter) -> anyhow::Result<()> {
     emitter.close().await;
     let stats = emitter.stats();

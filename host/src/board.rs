@@ -9,7 +9,7 @@ use crate::{
     adapter::Attachment,
     api::Operators,
     capabilities::{bus::BusStatus, redis::RedisStatus},
-    cluster::{Cluster, ClusterNode, NodeEvents, NodeId, Stats},
+    cluster::{Cluster, ClusterNode, Namespace, NodeEvents, NodeId, Stats},
     config::Config,
     transport::{OpenTransport, Recovery, TransportHandle, TransportStatus},
 };
@@ -136,7 +136,10 @@ impl Board {
 
     /// How many servers serve a namespace, this one included, as far as is known now.
     pub async fn server_count(&self, namespace: &str) -> usize {
-        self.0.cluster.count_servers(&namespace.into()).await
+        self.0
+            .cluster
+            .count_servers(&Namespace::of(namespace))
+            .await
     }
 
     /// The session store of the transport, if it has one.
@@ -159,9 +162,10 @@ impl Board {
     /// `cluster.close_timeout_ms`), closes the plugin and its connections. Local clients are not
     /// touched. Once is enough; more often does no harm.
     pub async fn close(&self) {
+        // First, so that server and board let go of each other even if this future is dropped.
+        self.0.attachment.close();
         self.0.cluster.close().await;
         self.0.transport.close().await;
-        self.0.attachment.close();
         tracing::info!(node = %self.node(), "left the cluster");
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     config::ConfigError, plugins::PluginError, runtime::RuntimeError, transport::TransportError,
 };
 
-/// Why [`Board::open`](crate::Board::open) failed. The text names the file or the key, the cause,
+/// Why [`Board::open`](crate::Board::open) or [`Emitter::open`](crate::Emitter::open) failed. The text names the file or the key, the cause,
 /// and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -21,6 +21,12 @@ pub enum Error {
     /// WebAssembly cannot run here.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// An emitter without a transport would send nowhere.
+    #[error(
+        "an emitter cannot work with transport = \"none\": use the configuration of the servers that \
+         it is to reach"
+    )]
+    NoTransport,
 }
 
 /// Who has to act.
@@ -39,7 +45,7 @@ impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Config(_) => Fault::Configuration,
+            Self::Config(_) | Self::NoTransport => Fault::Configuration,
             Self::Plugin(error) => error.fault(),
             Self::Transport(
                 TransportError::Configuration { .. } | TransportError::Unsupported { .. },

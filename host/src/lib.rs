@@ -43,10 +43,14 @@ pub mod transport;
 
 pub use adapter::{Adapter, BoardLayer, HandshakeLayer, KeepAuth, PeerAddr, Secure};
 pub use api::{
-    Acks, Answer, AnswerError, ApiError, ClientAnswer, Emitter, EmitterOperators, Handshake,
-    IntoRooms, NoAnswer, NodeAnswer, Operators, RemoteSocket, SocketId,
+    Acks, Answer, AnswerError, ApiError, ClientAnswer, Emitter, EmitterOperators, FromCall,
+    Handshake, IntoReply, IntoRooms, NoAnswer, NodeAnswer, Operators, RemoteSocket, ServerContext,
+    ServerHandler, SocketId,
 };
 pub use board::{Board, Status};
-pub use cluster::{ClusterNode, LeftReason, NodeEvent, NodeEvents, NodeId, Partial};
+pub use cluster::{
+    ClusterNode, LeftReason, NodeEvent, NodeEvents, NodeId, NodeInfo, Partial, Room, SendError,
+    Stats,
+};
 pub use config::Config;
 pub use error::{Error, Fault};

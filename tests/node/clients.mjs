@@ -20,23 +20,28 @@ const MAX_EVENTS = 100_000;
 const clients = new Map();
 
 class Client {
-  constructor(url, how) {
+  constructor(url, how, beside) {
     this.events = [];
     this.answers = new Map();
     this.tallies = new Map();
     this.ready = false;
     this.failure = undefined;
     this.disconnected = undefined;
-    this.socket = io(url + how.nsp, {
-      transports: [how.transport],
-      upgrade: false,
-      forceNew: true,
-      reconnection: how.reconnect,
-      reconnectionDelay: 20,
-      reconnectionDelayMax: 200,
-      auth: { rooms: how.rooms },
-      ...(how.parser === "msgpack" ? { parser: msgpack } : {}),
-    });
+    const auth = { ...how.auth, rooms: how.rooms };
+    this.socket = beside
+      ? beside.socket.io.socket(how.nsp, { auth }).connect()
+      : io(url + how.nsp, {
+          transports: [how.transport],
+          upgrade: false,
+          forceNew: true,
+          reconnection: how.reconnect,
+          reconnectionDelay: 20,
+          reconnectionDelayMax: 200,
+          auth,
+          query: how.query,
+          extraHeaders: how.headers,
+          ...(how.parser === "msgpack" ? { parser: msgpack } : {}),
+        });
     this.socket.on("connect", () => (this.disconnected = undefined));
     this.socket.on("connect_error", (error) => (this.failure = String(error.message)));
     this.socket.on("disconnect", (reason) => (this.disconnected = reason));
@@ -156,8 +161,8 @@ async function until(isMet, deadlineMs, whatThereIs, progress = () => undefined)
 }
 
 const operations = {
-  async connect({ client: number, url, how, deadline_ms }) {
-    const client = new Client(url, how);
+  async connect({ client: number, url, how, beside, deadline_ms }) {
+    const client = new Client(url, how, clients.get(beside));
     clients.set(number, client);
     const failed = () => client.failure !== undefined && !how.reconnect;
     const state = () => ({ connected: client.socket.connected, failure: client.failure });

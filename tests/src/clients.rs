@@ -5,6 +5,7 @@
 //! prove that something did *not* arrive, send something else after it and wait for that.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
         Arc,
@@ -54,6 +55,12 @@ pub struct Connect {
     pub reconnect: bool,
     /// Rooms to be in before [`Clients::connect`] returns.
     pub rooms: Vec<String>,
+    /// Sent along with the connection to the namespace.
+    pub auth: BTreeMap<String, String>,
+    /// Parameters of the requests' URL.
+    pub query: BTreeMap<String, String>,
+    /// Headers of the requests.
+    pub headers: BTreeMap<String, String>,
 }
 
 impl Default for Connect {
@@ -64,6 +71,9 @@ impl Default for Connect {
             parser: Parser::Common,
             reconnect: false,
             rooms: Vec::new(),
+            auth: BTreeMap::new(),
+            query: BTreeMap::new(),
+            headers: BTreeMap::new(),
         }
     }
 }
@@ -90,6 +100,24 @@ impl Connect {
     /// Joins a room on connecting.
     pub fn room(mut self, room: impl Into<String>) -> Self {
         self.rooms.push(room.into());
+        self
+    }
+
+    /// Sends this along with the connection to the namespace.
+    pub fn auth(mut self, key: &str, value: &str) -> Self {
+        self.auth.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// With this parameter in its requests' URL.
+    pub fn query(mut self, key: &str, value: &str) -> Self {
+        self.query.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// With this header in its requests.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -169,6 +197,19 @@ impl Clients {
     /// # Errors
     /// [`Error::Refused`] if it cannot connect within [`DEADLINE`].
     pub async fn connect(&self, url: &str, how: Connect) -> Result<Client, Error> {
+        self.open(url, how, None).await
+    }
+
+    /// Connects to a further namespace over the connection of another client: of `how`, namespace,
+    /// rooms and `auth` count.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_beside(&self, other: &Client, how: Connect) -> Result<Client, Error> {
+        self.open("", how, Some(other.number)).await
+    }
+
+    async fn open(&self, url: &str, how: Connect, beside: Option<u64>) -> Result<Client, Error> {
         #[derive(Deserialize)]
         struct Connected {
             id: String,
@@ -182,7 +223,7 @@ impl Clients {
         let connected: Connected = client
             .ask(
                 "connect",
-                json!({ "url": url, "how": how, "deadline_ms": deadline_ms() }),
+                json!({ "url": url, "how": how, "beside": beside, "deadline_ms": deadline_ms() }),
             )
             .await?;
         client.id = connected.id;

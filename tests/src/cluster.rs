@@ -11,7 +11,11 @@ use tempfile::TempDir;
 use tokio::net::UnixStream;
 use toml::{Table, Value};
 
-use crate::{Error, Launch, Parser, Server, built, until};
+use crate::{
+    Error, Launch, Parser, Server, Transport, built,
+    transport::{Started, bus_path, text},
+    until,
+};
 
 /// Packets that wait for one client of a test server: more than any test sends to one at once.
 const BUFFER: usize = 256 * 1024;
@@ -22,8 +26,7 @@ const BUFFER: usize = 256 * 1024;
 pub struct ClusterBuilder {
     nodes: usize,
     parser: Parser,
-    transport: String,
-    plugins: Option<PathBuf>,
+    transport: Transport,
     toml: Vec<String>,
     buffer: usize,
     env: Vec<(String, String)>,
@@ -43,15 +46,15 @@ impl ClusterBuilder {
         self
     }
 
-    /// Which transport they use.
-    pub fn transport(mut self, name: impl Into<String>) -> Self {
-        self.transport = name.into();
+    /// Which transport they use; a name stands for the plugin of that name.
+    pub fn transport(mut self, transport: impl Into<Transport>) -> Self {
+        self.transport = transport.into();
         self
     }
 
     /// Another folder with plugins.
     pub fn plugins(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.plugins = Some(folder.into());
+        self.transport = self.transport.folder(folder);
         self
     }
 
@@ -91,11 +94,7 @@ impl ClusterBuilder {
             .prefix("sb-")
             .tempdir()
             .map_err(Error::system("cannot make a temporary folder"))?;
-        let plugins = match &self.plugins {
-            Some(plugins) => plugins.clone(),
-            None => built::plugins(&self.transport)?,
-        };
-        let config = self.config(folder.path(), &plugins)?;
+        let config = self.config(self.transport.start(folder.path())?)?;
         let path = folder.path().join("switchboard.toml");
         fs::write(&path, config.to_string()).map_err(Error::system("cannot write the config"))?;
 
@@ -117,19 +116,11 @@ impl ClusterBuilder {
         Ok(cluster)
     }
 
-    fn config(&self, folder: &Path, plugins: &Path) -> Result<Table, Error> {
-        let mut bus = Table::new();
-        bus.insert("path".into(), text(&bus_path(folder))?);
-        let bus = Table::from_iter([("main".to_owned(), Value::Table(bus))]);
-        let connections = Table::from_iter([("bus".to_owned(), Value::Table(bus))]);
-
-        let mut config = Table::new();
-        config.insert("transport".into(), Value::String(self.transport.clone()));
-        config.insert("plugins".into(), text(plugins)?);
+    fn config(&self, transport: Started) -> Result<Table, Error> {
+        let Started { mut config, more } = transport;
         // One for all tests: each plugin is compiled once, not once for each server.
         config.insert("cache".into(), text(&built::cache())?);
-        config.insert("connections".into(), Value::Table(connections));
-        for more in &self.toml {
+        for more in std::iter::once(&more).chain(&self.toml) {
             let more = more
                 .parse::<Table>()
                 .map_err(|error| Error::Test(format!("not TOML: {error}")))?;
@@ -155,8 +146,7 @@ impl Cluster {
         ClusterBuilder {
             nodes: 3,
             parser: Parser::Common,
-            transport: "local".into(),
-            plugins: None,
+            transport: Transport::local(),
             toml: Vec::new(),
             buffer: BUFFER,
             env: Vec::new(),
@@ -244,16 +234,6 @@ async fn pid_behind(socket: &Path) -> Option<u32> {
     u32::try_from(stream.peer_cred().ok()?.pid()?).ok()
 }
 
-fn bus_path(folder: &Path) -> PathBuf {
-    folder.join("bus.sock")
-}
-
-fn text(path: &Path) -> Result<Value, Error> {
-    path.to_str()
-        .map(|path| Value::String(path.to_owned()))
-        .ok_or_else(|| Error::Test(format!("{} is not UTF-8", path.display())))
-}
-
 fn merge(into: &mut Table, more: Table) {
     for (key, value) in more {
         match (into.get_mut(&key), value) {
@@ -270,18 +250,25 @@ fn merge(into: &mut Table, more: Table) {
 mod tests {
     use std::path::Path;
 
-    use super::Cluster;
+    use toml::Table;
+
+    use super::{Cluster, ClusterBuilder, Error};
+
+    fn config(builder: &ClusterBuilder) -> Result<Table, Error> {
+        builder.config(builder.transport.start(Path::new("/here"))?)
+    }
 
     #[test]
     fn further_configuration_is_merged_over_the_generated_one() {
-        let config = Cluster::builder()
+        let builder = Cluster::builder()
             .transport("stuck")
-            .toml("plugins = \"mine\"\n[cluster]\nrequest_timeout_ms = 1")
-            .toml("[connections.bus.main]\nsend_timeout_ms = 2")
-            .config(Path::new("/here"), Path::new("/plugins"))
-            .unwrap();
+            .plugins("/plugins")
+            .toml("cache = \"mine\"\n[cluster]\nrequest_timeout_ms = 1")
+            .toml("[connections.bus.main]\nsend_timeout_ms = 2");
+        let config = config(&builder).unwrap();
         assert_eq!(config["transport"].as_str(), Some("stuck"));
-        assert_eq!(config["plugins"].as_str(), Some("mine"));
+        assert_eq!(config["plugins"].as_str(), Some("/plugins"));
+        assert_eq!(config["cache"].as_str(), Some("mine"));
         assert_eq!(
             config["cluster"]["request_timeout_ms"].as_integer(),
             Some(1)
@@ -293,10 +280,8 @@ mod tests {
 
     #[test]
     fn configuration_that_is_not_toml_is_the_fault_of_the_test() {
-        let error = Cluster::builder()
-            .toml("= 1")
-            .config(Path::new("/here"), Path::new("/plugins"))
-            .unwrap_err();
+        let builder = Cluster::builder().plugins("/plugins").toml("= 1");
+        let error = config(&builder).unwrap_err();
         assert!(
             error.to_string().starts_with("the test itself is wrong"),
             "{error}"

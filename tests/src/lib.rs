@@ -1,7 +1,8 @@
 //! Helpers for tests that need more than one process: real servers, real Socket.IO clients.
 //!
 //! The tests themselves are in `tests/tests`; what one of their servers does is in the binary
-//! `test-server` (`src/bin/test-server`). Nothing here knows how Switchboard works inside: a server
+//! `test-server` (`src/bin/test-server`), and of a process that only sends `test-emitter`. What every
+//! transport must do is in [`scenarios`]. Nothing here knows how Switchboard works inside: a server
 //! is started, asked and stopped from outside, so that a Node.js server could stand in its place.
 //!
 //! ```no_run
@@ -22,21 +23,31 @@
 pub mod built;
 mod clients;
 mod cluster;
+pub mod console;
+mod emitter;
 mod error;
 mod lines;
 mod log;
 mod process;
 pub mod protocol;
+pub mod scenarios;
 mod server;
+pub mod transport;
 pub mod value;
 mod wait;
+mod whole_cluster;
 
 pub use clients::{Answer, Client, Clients, Connect, Tally, Way};
 pub use cluster::{Cluster, ClusterBuilder};
+pub use emitter::{Emitter, switchboard_command};
 pub use error::Error;
 pub use log::Log;
 pub use process::Process;
-pub use protocol::{Ack, Binary, Flood, FloodReport, Parser, Remote, RemoteAction, Select, Socket};
+pub use protocol::{
+    Ack, Acks, Answers, Binary, ClientAck, Flood, FloodReport, Looked, NodeAnswer, NodeEvent,
+    NodeSeen, Parser, Partial, RemoteAction, RemoteSocket, Select, ServerEvent, Socket,
+};
 pub use server::{Launch, Server};
+pub use transport::Transport;
 pub use value::bytes;
 pub use wait::{DEADLINE, until};

@@ -30,6 +30,9 @@ const MAX_QUEUED_COMMANDS: usize = 256;
 /// An answer to a command may take longer than any wait that the command itself contains.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(4 * DEADLINE.as_secs());
 
+/// The number in an answer to a line of which not even the number could be read.
+const UNKNOWN: u64 = 0;
+
 /// How long an ended process's last words may take to be read.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -324,6 +327,15 @@ impl Shared {
     fn answers(&self) -> MutexGuard<'_, Answers> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// One of the commands was not understood, and nobody knows which: better that all end with the
+    /// reason than that one waits for ever.
+    fn refuse_all(&self, reason: String) {
+        let waiting = std::mem::take(&mut self.answers().waiting);
+        for waiting in waiting.into_values() {
+            let _ = waiting.send(Err(reason.clone()));
+        }
+    }
 }
 
 /// True once all its threads stand still. It stays what it is for whoever waits for its end.
@@ -351,10 +363,15 @@ async fn read_answers(
     let mut stdout = BufReader::new(stdout);
     while let Some(line) = next_line(&mut stdout).await {
         if let Ok(reply) = serde_json::from_slice::<Reply>(&line) {
+            let error = reply.error;
+            if reply.id == UNKNOWN {
+                shared.refuse_all(error.unwrap_or_default());
+                continue;
+            }
             let waiting = shared.answers().waiting.remove(&reply.id);
             if let Some(waiting) = waiting {
                 // Nobody waits any more if the call's future was dropped.
-                let _ = waiting.send(reply.error.map_or(Ok(reply.ok), Err));
+                let _ = waiting.send(error.map_or(Ok(reply.ok), Err));
             }
             continue;
         }
@@ -421,6 +438,16 @@ mod tests {
             error.to_string(),
             "the shell answered `join` with an error: no such room"
         );
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_not_understood_is_not_waited_for() {
+        let (process, _) =
+            shell("echo READY; read line; echo '{\"id\":0,\"error\":\"not JSON\"}'; read line")
+                .await
+                .unwrap();
+        let error = process.call::<Value>(&json!({ "op": "x" })).await;
+        assert!(error.unwrap_err().to_string().ends_with("not JSON"));
     }
 
     #[tokio::test]

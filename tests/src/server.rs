@@ -11,8 +11,8 @@ use serde_json::Value;
 use tokio::process::Command as Os;
 
 use crate::{
-    Ack, Error, Flood, FloodReport, Parser, Process, Remote, RemoteAction, Select, Socket,
-    protocol::Command,
+    Ack, Error, Flood, FloodReport, Parser, Process, RemoteAction, Select, Socket,
+    protocol::{Command, Remote},
 };
 
 /// What a server prints when it takes connections, followed by its address.
@@ -21,8 +21,8 @@ const READY: &str = "LISTENING ";
 const CONFIG_PREFIX: &str = "SWITCHBOARD_";
 /// How much a server logs; taken from the test run if set there.
 const LOG_VARIABLE: &str = "SWITCHBOARD_LOG";
-/// Another binary in the place of the one that cargo has built.
-const BINARY_VARIABLE: &str = "SWITCHBOARD_TEST_SERVER";
+/// Another folder with our binaries, in the place of the one where cargo has built them.
+const BINARIES_VARIABLE: &str = "SWITCHBOARD_TEST_BINARIES";
 
 /// How to start a server.
 #[derive(Clone, Debug)]
@@ -52,13 +52,7 @@ impl Server {
     /// # Errors
     /// [`Error::Setup`] if the binary is not built; else like [`Process::start`].
     pub async fn start(launch: &Launch) -> Result<Self, Error> {
-        let mut command = Os::new(binary()?);
-        for (key, _) in env::vars_os() {
-            let ours = key.to_string_lossy();
-            if ours.starts_with(CONFIG_PREFIX) && ours != LOG_VARIABLE {
-                command.env_remove(&key);
-            }
-        }
+        let mut command = clean_command("test-server")?;
         command
             .arg("--exit-with-stdin")
             .args(["--name", &launch.name])
@@ -203,8 +197,20 @@ impl Server {
     /// # Errors
     /// See [`Process::call`].
     pub async fn disconnect(&self, select: &Select) -> Result<(), Error> {
+        self.end(select, false).await
+    }
+
+    /// Disconnects sockets and closes their whole connections.
+    ///
+    /// # Errors
+    /// See [`Process::call`].
+    pub async fn close(&self, select: &Select) -> Result<(), Error> {
+        self.end(select, true).await
+    }
+
+    async fn end(&self, select: &Select, close: bool) -> Result<(), Error> {
         let select = select.clone();
-        self.ask(Command::Disconnect { select }).await
+        self.ask(Command::Disconnect { select, close }).await
     }
 
     /// Does something with one socket of the namespace `/`, wherever it is. What is returned depends
@@ -217,10 +223,32 @@ impl Server {
         socket: &str,
         action: RemoteAction,
     ) -> Result<T, Error> {
+        self.act(socket, action, false).await
+    }
+
+    /// The same with Switchboard's own operators.
+    ///
+    /// # Errors
+    /// As [`remote`](Self::remote).
+    pub async fn remote_by_board<T: DeserializeOwned>(
+        &self,
+        socket: &str,
+        action: RemoteAction,
+    ) -> Result<T, Error> {
+        self.act(socket, action, true).await
+    }
+
+    async fn act<T: DeserializeOwned>(
+        &self,
+        socket: &str,
+        action: RemoteAction,
+        board: bool,
+    ) -> Result<T, Error> {
         self.ask(Command::Remote(Remote {
             nsp: "/".into(),
             socket: socket.to_owned(),
             action,
+            board,
         }))
         .await
     }
@@ -233,7 +261,7 @@ impl Server {
         self.ask(Command::Flood(flood)).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, command: Command) -> Result<T, Error> {
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, command: Command) -> Result<T, Error> {
         self.process.call(&command).await
     }
 }
@@ -246,11 +274,11 @@ impl Deref for Server {
     }
 }
 
-fn owned(rooms: &[&str]) -> Vec<String> {
+pub(crate) fn owned(rooms: &[&str]) -> Vec<String> {
     rooms.iter().map(|&room| room.to_owned()).collect()
 }
 
-fn list(args: Value) -> Result<Vec<Value>, Error> {
+pub(crate) fn list(args: Value) -> Result<Vec<Value>, Error> {
     match args {
         Value::Array(args) => Ok(args),
         other => Err(Error::Test(format!(
@@ -259,27 +287,40 @@ fn list(args: Value) -> Result<Vec<Value>, Error> {
     }
 }
 
-/// The binary that cargo has built beside the running test.
-fn binary() -> Result<PathBuf, Error> {
-    let path = match env::var_os(BINARY_VARIABLE) {
-        Some(path) => PathBuf::from(path),
+/// One of our binaries, to be started without the settings that the test run has for Switchboard.
+pub(crate) fn clean_command(name: &str) -> Result<Os, Error> {
+    let mut command = Os::new(binary(name)?);
+    for (key, _) in env::vars_os() {
+        let ours = key.to_string_lossy();
+        if ours.starts_with(CONFIG_PREFIX) && ours != LOG_VARIABLE {
+            command.env_remove(&key);
+        }
+    }
+    Ok(command)
+}
+
+/// A binary that cargo has built beside the running test.
+fn binary(name: &str) -> Result<PathBuf, Error> {
+    let folder = match env::var_os(BINARIES_VARIABLE) {
+        Some(folder) => PathBuf::from(folder),
         None => {
             let test = env::current_exe().map_err(Error::system("cannot find the running test"))?;
             let folder = test.parent().unwrap_or(Path::new("."));
-            let folder = match folder.file_name() {
+            match folder.file_name() {
                 Some(name) if name == "deps" || name == "examples" => {
                     folder.parent().unwrap_or(folder)
                 }
                 _ => folder,
-            };
-            folder.join(format!("test-server{}", env::consts::EXE_SUFFIX))
+            }
+            .to_owned()
         }
     };
+    let path = folder.join(format!("{name}{}", env::consts::EXE_SUFFIX));
     if path.is_file() {
         return Ok(path);
     }
     Err(Error::Setup {
-        what: format!("there is no test server at {}", path.display()),
-        fix: "build it: cargo build -p switchboard-tests".into(),
+        what: format!("there is no {}", path.display()),
+        fix: "build it: cargo build --workspace --bins".into(),
     })
 }

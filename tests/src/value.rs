@@ -64,11 +64,22 @@ impl Args {
     pub fn to_json(&self) -> Vec<Value> {
         self.0.iter().map(Arg::to_json).collect()
     }
+
+    /// The arguments.
+    pub fn as_slice(&self) -> &[Arg] {
+        &self.0
+    }
 }
 
 impl From<Vec<Arg>> for Args {
     fn from(args: Vec<Arg>) -> Self {
         Self(args)
+    }
+}
+
+impl From<Args> for Vec<Arg> {
+    fn from(args: Args) -> Self {
+        args.0
     }
 }
 
@@ -110,7 +121,11 @@ impl<'de> Visitor<'de> for ArgsVisitor {
 }
 
 impl Arg {
-    fn from_json(value: &Value) -> Result<Self, String> {
+    /// Reads one argument from a command.
+    ///
+    /// # Errors
+    /// Text that says which binary part is malformed.
+    pub fn from_json(value: &Value) -> Result<Self, String> {
         Ok(match value {
             Value::Null => Self::Null,
             Value::Bool(value) => Self::Bool(*value),
@@ -134,7 +149,8 @@ impl Arg {
         })
     }
 
-    fn to_json(&self) -> Value {
+    /// Writes one argument into an answer.
+    pub fn to_json(&self) -> Value {
         match self {
             Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool(*value),

@@ -15,7 +15,7 @@ use socketioxide_core::{
     adapter::{Room as LocalRoom, SocketEmitter, errors::SocketError},
     packet::Packet,
 };
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::{
     Adapter, acks,
@@ -107,25 +107,28 @@ impl<E: SocketEmitter> Local for LocalNamespace<E> {
             selection.disconnect(&adapter.local)
         };
         if let Err(errors) = disconnected {
-            warn!(
-                namespace = %self.namespace,
-                sockets = errors.len(),
-                "sockets stay connected although another server disconnects them: their buffers \
-                 are full (max_buffer_size)"
-            );
+            adapter.report_still_connected(&errors);
         }
     }
 
+    /// All of them, but described only as far as `max_description_bytes` goes: the answer is one
+    /// message, and who is asked cannot choose how many sockets there are.
     fn sockets(&self, target: &Target) -> Vec<SocketInfo> {
         let Some(adapter) = self.adapter.upgrade() else {
             return Vec::new();
         };
-        let describer = adapter.attachment.describer(self.namespace.as_str());
-        Selection::of_target(&adapter.local, target)
+        let mut descriptions = Descriptions {
+            describer: adapter.attachment.describer(self.namespace.as_str()),
+            bytes_left: adapter.cluster.options().max_description_bytes,
+            left_out: 0,
+        };
+        let sockets = Selection::of_target(&adapter.local, target)
             .sockets(&adapter.local)
             .into_iter()
-            .map(|socket| adapter.describe(socket.id, describer.as_ref()))
-            .collect()
+            .map(|socket| adapter.socket_info(socket.id, descriptions.next(socket.id)))
+            .collect();
+        adapter.report_undescribed(descriptions.left_out);
+        sockets
     }
 
     fn socket_ids(&self, target: &Target) -> Vec<Arc<str>> {
@@ -188,11 +191,10 @@ impl<E: SocketEmitter> Adapter<E> {
         }
     }
 
-    fn describe(&self, sid: Sid, describer: Option<&Describer>) -> SocketInfo {
+    fn socket_info(&self, sid: Sid, description: Description) -> SocketInfo {
         let mut rooms = self.local.socket_rooms(sid);
         rooms.insert(sid.to_string().into());
-        let Description { handshake, data } =
-            describer.map_or_else(Description::unknown, |describer| describer.describe(sid));
+        let Description { handshake, data } = description;
         SocketInfo {
             id: sid.as_str().into(),
             rooms: rooms.iter().map(|room| Room::from(room.as_ref())).collect(),
@@ -214,16 +216,72 @@ impl<E: SocketEmitter> Adapter<E> {
             .disconnect_besides(self.namespace.as_str(), &ids)
         {
             Some(elsewhere) => errors.extend(elsewhere),
-            None => debug!(
-                namespace = %self.namespace,
-                "disconnected from this namespace only: the server is not attached (Board::attach)"
-            ),
+            None => self.attachment.report_missing(self.namespace.as_str()),
         }
         if errors.is_empty() {
             Ok(())
         } else {
             Err(errors)
         }
+    }
+
+    /// Says nothing of whose wish it was: this server's own calls come here too.
+    fn report_still_connected(&self, errors: &[SocketError]) {
+        let full = |error: &&SocketError| matches!(error, SocketError::InternalChannelFull);
+        let count = errors.iter().filter(full).count() as u64;
+        if count > 0
+            && let Some(total) = self.still_connected.add(count)
+        {
+            warn!(
+                namespace = %self.namespace,
+                total,
+                "sockets that were to be disconnected stay connected: their buffers are full \
+                 (max_buffer_size)"
+            );
+        }
+    }
+
+    fn report_undescribed(&self, count: u64) {
+        if count > 0
+            && let Some(total) = self.undescribed.add(count)
+        {
+            warn!(
+                namespace = %self.namespace,
+                count,
+                total,
+                "sockets were listed without handshake and data: the descriptions of one answer \
+                 reached `cluster.max_description_bytes` = {}; hide_headers makes them smaller",
+                self.cluster.options().max_description_bytes
+            );
+        }
+    }
+}
+
+/// The descriptions of one answer, one after the other.
+struct Descriptions {
+    /// None: nothing is known of any socket.
+    describer: Option<Describer>,
+    bytes_left: usize,
+    /// Sockets that are not described, because those before them took all there is.
+    left_out: u64,
+}
+
+impl Descriptions {
+    fn next(&mut self, sid: Sid) -> Description {
+        let Some(describer) = &self.describer else {
+            return Description::unknown();
+        };
+        // After the first that did not fit no other is tried: describing takes time, and what
+        // other servers send waits meanwhile.
+        if self.left_out == 0 {
+            let description = describer.describe(sid);
+            if let Some(left) = self.bytes_left.checked_sub(description.len()) {
+                self.bytes_left = left;
+                return description;
+            }
+        }
+        self.left_out += 1;
+        Description::unknown()
     }
 }
 

@@ -86,6 +86,10 @@ pub struct Adapter<E: SocketEmitter> {
     uid: Uid,
     unreadable: Arc<Drops>,
     foreign_sockets: Drops,
+    /// Sockets that could not be disconnected.
+    still_connected: Drops,
+    /// Sockets whose descriptions did not fit into an answer.
+    undescribed: Drops,
 }
 
 impl<E: SocketEmitter> fmt::Debug for Adapter<E> {
@@ -278,6 +282,8 @@ impl<E: SocketEmitter> Adapter<E> {
             attachment,
             unreadable: Arc::default(),
             foreign_sockets: Drops::default(),
+            still_connected: Drops::default(),
+            undescribed: Drops::default(),
         }
     }
 

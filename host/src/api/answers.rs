@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::SocketId;
 use crate::{
-    cluster::{NodeId, Payload},
+    cluster::{NodeId, Payload, RemoteAck},
     payload,
 };
 
@@ -43,8 +43,9 @@ pub struct Acks<T> {
     /// Clients of other servers that got the event and did not acknowledge it in time. Clients of
     /// this server that did not are among the answers, with an error.
     pub unacknowledged: u64,
-    /// Answers that came, but were dropped because too many had not been read
-    /// (`cluster.max_buffered_acks`, `cluster.max_reply_bytes`).
+    /// Answers that came, but were dropped because the others already held as much as
+    /// `cluster.max_reply_bytes` allows, or came faster than they could be read
+    /// (`cluster.max_buffered_acks`).
     pub dropped: u64,
 }
 
@@ -84,8 +85,51 @@ pub(super) fn node_answer<T: DeserializeOwned>(
     NodeAnswer { node, answer }
 }
 
+/// Collects what clients acknowledge, within a limit: another node decides how many clients it
+/// speaks for, so their number alone must not fill this server's memory.
+pub(super) struct AckBox<T> {
+    answers: Vec<ClientAnswer<T>>,
+    bytes: usize,
+    max_bytes: usize,
+    dropped: u64,
+}
+
+impl<T: DeserializeOwned> AckBox<T> {
+    /// `max_bytes`: of the acknowledgements as they came, and of their places in the list.
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self {
+            answers: Vec::new(),
+            bytes: 0,
+            max_bytes,
+            dropped: 0,
+        }
+    }
+
+    /// Keeps one, or counts it as dropped.
+    pub(super) fn add(&mut self, ack: RemoteAck) {
+        let RemoteAck { node, socket, data } = ack;
+        let said = match &data {
+            Ok(data) => data.len(),
+            Err(error) => error.len(),
+        };
+        let bytes = size_of::<ClientAnswer<T>>() + said + socket.as_ref().map_or(0, |id| id.len());
+        // A first one is always kept, however large: a limit below it would never be met.
+        if self.bytes > 0 && self.bytes + bytes > self.max_bytes {
+            self.dropped += 1;
+            return;
+        }
+        self.bytes += bytes;
+        self.answers.push(client_answer(node, socket, data));
+    }
+
+    /// What was kept, and how many were dropped.
+    pub(super) fn into_parts(self) -> (Vec<ClientAnswer<T>>, u64) {
+        (self.answers, self.dropped)
+    }
+}
+
 /// A client's acknowledgement as the type that the caller wants. Errors are JSON text.
-pub(super) fn client_answer<T: DeserializeOwned>(
+fn client_answer<T: DeserializeOwned>(
     node: NodeId,
     socket: Option<Arc<str>>,
     data: Result<Payload, Arc<str>>,

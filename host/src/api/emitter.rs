@@ -8,13 +8,10 @@ use serde::Serialize;
 use super::{ApiError, IntoRooms, Operators};
 use crate::{
     Error,
-    cluster::{Cluster, NodeId, Stats},
-    config::Config,
+    cluster::{Cluster, EMITTER, NodeId, Stats},
+    config::{Config, Transport},
     transport::{NoTransport, OpenTransport, TransportHandle},
 };
-
-/// The sender that no server counts as a member (wire reference of the Node.js adapters).
-const SENDER: &str = "emitter";
 
 /// Sends events, and orders to join, leave and disconnect, from a process that is no server: a job,
 /// a script, another service. It loads the same plugin with the same configuration as the servers,
@@ -44,11 +41,15 @@ impl Emitter {
     /// what is sent waits in the outbox until it can be, or until [`close`](Self::close).
     ///
     /// # Errors
-    /// When the configuration or the plugin is wrong; see [`Error::fault`].
+    /// When the configuration or the plugin is wrong, or there is none
+    /// (`transport = "none"`); see [`Error::fault`].
     pub async fn open(config: Config) -> Result<Self, Error> {
+        if matches!(config.transport, Transport::None) {
+            return Err(Error::NoTransport);
+        }
         let options = config.cluster.clone();
         let (publisher, transport) = OpenTransport::open_way_out(config).await?;
-        let node = NodeId::from(SENDER);
+        let node = NodeId::from(EMITTER);
         let cluster = Cluster::start(node, options, publisher, Box::new(NoTransport));
         Ok(Self(Arc::new(Inner { cluster, transport })))
     }
@@ -82,7 +83,8 @@ impl Emitter {
 pub struct EmitterOperators(Operators);
 
 impl EmitterOperators {
-    /// Sockets in any of these rooms, or in those named before. A socket's id is a room too.
+    /// Sockets in any of these rooms, or in those named before. A socket's id is a room too. An
+    /// empty list, with none named before, selects **all sockets**, as in Node.js.
     pub fn to(self, rooms: impl IntoRooms) -> Self {
         Self(self.0.to(rooms))
     }
@@ -122,7 +124,8 @@ impl EmitterOperators {
         self.0.leave(rooms).await
     }
 
-    /// Disconnects the sockets from the namespace; with `close` from their whole connection.
+    /// Disconnects the sockets from the namespace; with `close` from their whole connection (a Rust
+    /// server that is not attached to its board leaves it at the namespace).
     ///
     /// # Errors
     /// [`ApiError::Cluster`]: nothing was sent.

@@ -11,10 +11,23 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {
-    /// The cluster did not take the message; the sockets of this server were reached. Its own
+    /// The cluster did not take the message; the sockets of this server were reached, but for those
+    /// whose buffers are full (counted in [`Stats`](crate::cluster::Stats), and in the log). Its own
     /// error says why and whose fault that is.
     #[error("the other servers were not reached: {0}")]
-    Cluster(#[from] SendError),
+    Cluster(SendError),
+    /// The caller's: a question in a namespace that this server does not serve, so that no answer
+    /// would arrive. Nothing was asked.
+    #[error(
+        "this server does not serve the namespace {namespace}, so no answer would reach it: serve it \
+         (`io.ns(\"{namespace}\", …)`) before asking in it, ask on a server that does, or ask for \
+         sockets of this server only (`.local()`). If it is served here, `cluster.max_namespaces` is \
+         reached: the log says so"
+    )]
+    NotServed {
+        /// Which one.
+        namespace: String,
+    },
     /// The caller's: the value has no form that the other servers could read. Nothing was done.
     #[error("nothing was sent: {0}")]
     Payload(#[from] PayloadError),
@@ -36,8 +49,12 @@ pub enum ApiError {
         /// How many.
         dropped: usize,
     },
-    /// Every server has answered, and none has this socket.
-    #[error("no server has the socket {id}: it has disconnected, or the id is wrong")]
+    /// Every server that is known has answered, and none has this socket. Right after this server
+    /// has started, or entered the namespace, it knows no other.
+    #[error(
+        "no server that is known has the socket {id}: it has disconnected, the id is wrong, or its \
+         server has not been heard yet"
+    )]
     NoSuchSocket {
         /// Which one.
         id: SocketId,
@@ -58,6 +75,17 @@ pub enum ApiError {
         /// How many more did not, whose names are not known.
         missing_unknown: usize,
     },
+}
+
+impl From<SendError> for ApiError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::NotServed { namespace } => Self::NotServed {
+                namespace: namespace.to_string(),
+            },
+            error => Self::Cluster(error),
+        }
+    }
 }
 
 fn names(nodes: &[NodeId]) -> String {

@@ -1,6 +1,8 @@
 //! One socket by its id, on whatever server it is: the whole-cluster calls that
 //! `socket.io-adapter-postgres` had, under today's names.
 
+use tokio::time::Instant;
+
 use super::{ApiError, IntoRooms, Operators, SocketId};
 use crate::cluster::{Body, Partial, Room, SocketInfo, Target};
 
@@ -15,14 +17,20 @@ enum Place {
 }
 
 /// These look for one socket in the whole namespace, whatever was selected before. Each asks the
-/// other servers where the socket is, and ends as soon as one has it.
+/// other servers where the socket is, and ends as soon as one has it, or with the
+/// [`timeout`](Self::timeout).
+///
+/// A socket's id is the name of a room. What is done to the socket is done to every other socket
+/// that has joined a room of that name as well, as in Node.js: no message of the cluster means one
+/// socket only.
 impl Operators {
     /// The rooms of one socket, its own id among them. (`clientRooms` in
     /// `socket.io-adapter-postgres`.)
     ///
     /// # Errors
     /// [`ApiError::NoSuchSocket`] when no server has it, [`ApiError::Unanswered`] when none that
-    /// answered in time has it.
+    /// answered in time has it, [`ApiError::NotServed`] and [`ApiError::Cluster`] when the others
+    /// could not be asked.
     ///
     /// ```no_run
     /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
@@ -43,6 +51,8 @@ impl Operators {
     /// # Errors
     /// [`ApiError::NoSuchSocket`] when no server has it. [`ApiError::Unanswered`] when none that
     /// answered in time has it: then the others were told to do it all the same.
+    /// [`ApiError::NotServed`] and [`ApiError::Cluster`] when they could not be asked or told:
+    /// nothing was done.
     ///
     /// ```no_run
     /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
@@ -58,13 +68,17 @@ impl Operators {
         let rooms = rooms.into_rooms();
         let id = id.into();
         let target = only(&id);
+        let deadline = self.cluster.deadline(self.timeout);
         let place = self.find(&id).await?;
         match (place, self.cluster.local(&self.namespace)) {
             (Place::Here(_), Some(local)) => {
                 local.join(&target, &rooms);
                 Ok(())
             }
-            (place, _) => self.tell(place, Body::SocketsJoin { target, rooms }).await,
+            (place, _) => {
+                self.tell(place, Body::SocketsJoin { target, rooms }, deadline)
+                    .await
+            }
         }
     }
 
@@ -87,13 +101,17 @@ impl Operators {
         let rooms = rooms.into_rooms();
         let id = id.into();
         let target = only(&id);
+        let deadline = self.cluster.deadline(self.timeout);
         let place = self.find(&id).await?;
         match (place, self.cluster.local(&self.namespace)) {
             (Place::Here(_), Some(local)) => {
                 local.leave(&target, &rooms);
                 Ok(())
             }
-            (place, _) => self.tell(place, Body::SocketsLeave { target, rooms }).await,
+            (place, _) => {
+                self.tell(place, Body::SocketsLeave { target, rooms }, deadline)
+                    .await
+            }
         }
     }
 
@@ -116,6 +134,7 @@ impl Operators {
     ) -> Result<(), ApiError> {
         let id = id.into();
         let target = only(&id);
+        let deadline = self.cluster.deadline(self.timeout);
         let place = self.find(&id).await?;
         match (place, self.cluster.local(&self.namespace)) {
             (Place::Here(_), Some(local)) => {
@@ -123,14 +142,16 @@ impl Operators {
                 Ok(())
             }
             (place, _) => {
-                self.tell(place, Body::DisconnectSockets { target, close })
+                self.tell(place, Body::DisconnectSockets { target, close }, deadline)
                     .await
             }
         }
     }
 
-    async fn tell(&self, place: Place, body: Body) -> Result<(), ApiError> {
-        self.cluster.send(&self.namespace, body).await?;
+    async fn tell(&self, place: Place, body: Body, deadline: Instant) -> Result<(), ApiError> {
+        self.cluster
+            .send_until(deadline, &self.namespace, body)
+            .await?;
         match place {
             Place::Here(_) | Place::There(_) => Ok(()),
             Place::Unknown(error) => Err(error),
@@ -149,11 +170,10 @@ impl Operators {
             missing_unknown,
         } = self
             .cluster
-            .find_sockets(&self.namespace, only(id), self.timeout)
+            .find_socket(&self.namespace, id.as_str(), self.timeout)
             .await?;
-        let there = items.into_iter().flat_map(|(_, sockets)| sockets).collect();
-        if let Some(rooms) = rooms_of(there, id) {
-            return Ok(Place::There(rooms));
+        if let Some((_, socket)) = items.into_iter().next() {
+            return Ok(Place::There(socket.rooms));
         }
         let id = id.clone();
         if missing.is_empty() && missing_unknown == 0 {

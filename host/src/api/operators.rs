@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Acks, ApiError, IntoRooms, RemoteSocket, SocketId, answers::client_answer};
+use super::{Acks, ApiError, IntoRooms, RemoteSocket, SocketId, answers::AckBox};
 use crate::{
     cluster::{
-        Body, Broadcast, Cluster, LocalAck, Namespace, NodeInfo, Partial, Payload, Room, Target,
+        Body, Broadcast, Cluster, LocalAck, Namespace, NodeInfo, Partial, Payload, RemoteAck, Room,
+        Target,
     },
     payload,
 };
@@ -60,10 +61,11 @@ impl std::fmt::Debug for Operators {
 }
 
 impl Operators {
+    /// A leading slash is added to the namespace's name where it is missing, as in Node.js.
     pub(crate) fn new(cluster: Cluster, namespace: impl Into<Namespace>) -> Self {
         Self {
             cluster,
-            namespace: namespace.into(),
+            namespace: Namespace::of(namespace),
             target: Target::default(),
             local_only: false,
             timeout: None,
@@ -104,7 +106,8 @@ impl Operators {
         self
     }
 
-    /// How long to wait for answers. Default: `cluster.request_timeout_ms`.
+    /// How long to wait for answers, from the call that asks to its end. Default:
+    /// `cluster.request_timeout_ms`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -112,7 +115,9 @@ impl Operators {
 
     /// Sends an event to the clients. A tuple is several arguments, anything else is one; bytes
     /// (as serde knows them) travel as binary. Waits for room in the outbox at most, never for
-    /// the backend or another server.
+    /// the backend or another server. It has gone to the sockets of this server by then: a future
+    /// that is dropped while it waits has reached these and no others. In a namespace that this
+    /// server does not serve it goes to the others as from an [`Emitter`](super::Emitter).
     ///
     /// # Errors
     /// [`ApiError::Payload`] and [`ApiError::ReservedEvent`] when nothing was sent;
@@ -131,6 +136,8 @@ impl Operators {
             Some(local) => local.broadcast(&broadcast),
             None => 0,
         };
+        // Before anything can fail: the error of the cluster has no place for it.
+        self.cluster.note_dropped_packets(dropped);
         self.send(Body::Broadcast(broadcast)).await?;
         match dropped {
             0 => Ok(()),
@@ -141,8 +148,13 @@ impl Operators {
     /// Sends an event to the clients and collects what they acknowledge, until all have, or the
     /// time is over. A client that acknowledges with several arguments reads as a tuple.
     ///
+    /// Keeps at most `cluster.max_reply_bytes` (64 MiB unless configured) of what came, and counts
+    /// the rest as [`dropped`](Acks::dropped).
+    ///
     /// # Errors
-    /// As [`emit`](Self::emit); never because of an answer that is missing.
+    /// [`ApiError::Payload`], [`ApiError::ReservedEvent`] and [`ApiError::NotServed`] when nothing
+    /// was sent; [`ApiError::Cluster`] when at most the sockets of this server got it. Never because
+    /// of an answer that is missing.
     ///
     /// ```no_run
     /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
@@ -164,34 +176,41 @@ impl Operators {
             None => futures_util::stream::empty().boxed(),
         };
         let node = self.cluster.node().clone();
-        let local =
-            local.map(|LocalAck { socket, data }| client_answer(node.clone(), Some(socket), data));
+        let mut local = local.map(|LocalAck { socket, data }| RemoteAck {
+            node: node.clone(),
+            socket: Some(socket),
+            data,
+        });
+        let mut kept = AckBox::new(self.cluster.options().max_reply_bytes);
         if self.local_only {
+            while let Some(ack) = local.next().await {
+                kept.add(ack);
+            }
+            let (answers, dropped) = kept.into_parts();
             return Ok(Acks {
-                answers: local.collect().await,
+                answers,
                 missing: Vec::new(),
                 missing_unknown: 0,
                 unacknowledged: 0,
-                dropped: 0,
+                dropped,
             });
         }
         let mut remote = self
             .cluster
             .broadcast_with_ack(&self.namespace, broadcast, timeout)
             .await?;
-        let answers = futures_util::stream::select(
-            local,
-            remote
-                .by_ref()
-                .map(|ack| client_answer(ack.node, ack.socket, ack.data)),
-        );
-        let answers = answers.collect().await;
+        let mut both = futures_util::stream::select(local, remote.by_ref());
+        while let Some(ack) = both.next().await {
+            kept.add(ack);
+        }
+        drop(both);
+        let (answers, dropped) = kept.into_parts();
         Ok(Acks {
             answers,
             missing: remote.missing(),
             missing_unknown: remote.missing_unknown(),
             unacknowledged: remote.unacknowledged(),
-            dropped: remote.dropped(),
+            dropped: dropped + remote.dropped(),
         })
     }
 
@@ -236,7 +255,8 @@ impl Operators {
     /// The sockets, of Rust and Node.js servers alike, as far as their servers answered in time.
     ///
     /// # Errors
-    /// [`ApiError::Cluster`] when the question could not be asked; never because of an answer.
+    /// [`ApiError::NotServed`] and [`ApiError::Cluster`] when the question could not be asked; never
+    /// because of an answer.
     ///
     /// ```no_run
     /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
@@ -282,28 +302,37 @@ impl Operators {
     /// # }
     /// ```
     pub async fn socket_ids(&self) -> Result<Partial<SocketId>, ApiError> {
+        let local = self.cluster.local(&self.namespace);
+        let here = local.map_or_else(Vec::new, |local| local.socket_ids(&self.target));
         let Partial {
             items,
             missing,
             missing_unknown,
-        } = self.fetch_sockets().await?;
-        let items = items
-            .into_iter()
-            .map(|socket| socket.id().clone())
-            .collect();
+        } = self
+            .ask(async |target| {
+                self.cluster
+                    .fetch_sockets(&self.namespace, target, self.timeout)
+                    .await
+            })
+            .await?;
+        let there = items.into_iter().flat_map(|(_, sockets)| sockets);
+        let items = here.into_iter().chain(there.map(|socket| socket.id));
         Ok(Partial {
-            items,
+            items: items.map(SocketId::from).collect(),
             missing,
             missing_unknown,
         })
     }
 
     /// The rooms that the sockets are in, each once; without a selection: all rooms of the
-    /// namespace. Node.js servers count a socket's own id among its rooms here, Rust servers do
-    /// not. (`allRooms` in `socket.io-adapter-postgres`.)
+    /// namespace. (`allRooms` in `socket.io-adapter-postgres`.)
+    ///
+    /// A socket's own id, which is a room too, is left out, with one exception: over the classic
+    /// Redis adapter, which asks for rooms and not for sockets, Node.js servers list the ids of
+    /// theirs, and nothing tells them from other rooms.
     ///
     /// # Errors
-    /// [`ApiError::Cluster`] when the question could not be asked; never because of an answer.
+    /// As [`fetch_sockets`](Self::fetch_sockets).
     ///
     /// ```no_run
     /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {

@@ -17,7 +17,7 @@ const CUSTOM_QUERY: &str = "custom";
 /// Between the servers of this namespace; what was selected before makes no difference.
 impl Operators {
     /// Sends an event to all other servers (`serverSideEmit` in Node.js). A tuple is several
-    /// arguments, anything else is one; bytes travel as binary.
+    /// arguments (an array or a tuple struct, too), anything else is one; bytes travel as binary.
     ///
     /// # Errors
     /// [`ApiError::Payload`], [`ApiError::ReservedEvent`] and [`ApiError::Cluster`]: nothing was
@@ -43,7 +43,8 @@ impl Operators {
     /// among the missing.
     ///
     /// # Errors
-    /// As [`server_side_emit`](Self::server_side_emit); never because of an answer.
+    /// As [`server_side_emit`](Self::server_side_emit), and [`ApiError::NotServed`]; never because
+    /// of an answer.
     ///
     /// ```no_run
     /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
@@ -87,7 +88,9 @@ impl Operators {
     /// go on side by side.
     ///
     /// It is called while this server serves the namespace (`io.ns("/chat", …)`), before or after
-    /// this call, and until [`off`](Self::off) or [`Board::close`](crate::Board::close).
+    /// this call, and until [`off`](Self::off) or [`Board::close`](crate::Board::close). The name
+    /// `switchboard:query` is taken ([`custom_request`](Self::custom_request)): a handler for it is
+    /// not registered, with an error in the log.
     ///
     /// ```no_run
     /// # use socketioxide::extract::Data;
@@ -119,7 +122,7 @@ impl Operators {
     /// answer with an ordinary handler.
     ///
     /// # Errors
-    /// [`ApiError::Payload`] and [`ApiError::Cluster`]: nothing was asked.
+    /// [`ApiError::Payload`], [`ApiError::NotServed`] and [`ApiError::Cluster`]: nobody was asked.
     ///
     /// ```no_run
     /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
@@ -161,5 +164,10 @@ impl Operators {
         let handler = erase(self.cluster.downgrade(), handler, Form::Value);
         self.cluster
             .on_query(&self.namespace, CUSTOM_QUERY, handler);
+    }
+
+    /// Forgets the [`custom_hook`](Self::custom_hook). False: there was none.
+    pub fn custom_hook_off(&self) -> bool {
+        self.cluster.off_query(&self.namespace, CUSTOM_QUERY)
     }
 }

@@ -1,13 +1,14 @@
 //! Sockets of any server, Rust or Node.js, as values.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Acks, AnswerError, ApiError, IntoRooms, Operators};
 use crate::{
@@ -82,6 +83,10 @@ impl<'de> Deserialize<'de> for SocketId {
 
 /// A socket of any server of the cluster, as that server described it, and a way to act on it.
 ///
+/// What acts on it goes to the room of its id: to this socket, **and to every socket that has joined
+/// a room of that name**, as in Node.js. The wire knows sockets by their rooms only. So let clients
+/// choose no room names that could be ids.
+///
 /// ```no_run
 /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
 /// for socket in board.of("/").fetch_sockets().await?.items {
@@ -100,7 +105,7 @@ pub struct RemoteSocket {
     rooms: Vec<Room>,
     handshake: Handshake,
     data: Payload,
-    /// This socket alone.
+    /// The room of its id.
     operators: Operators,
 }
 
@@ -122,7 +127,7 @@ impl RemoteSocket {
         }
     }
 
-    /// Its id.
+    /// Its id. Also a room on every server; see [above](Self) who else may be in it.
     pub fn id(&self) -> &SocketId {
         &self.id
     }
@@ -137,13 +142,15 @@ impl RemoteSocket {
         &self.rooms
     }
 
-    /// How it connected.
+    /// How it connected. Empty when its server does not say, or when there were more sockets than it
+    /// describes in one answer (`cluster.max_description_bytes`).
     pub fn handshake(&self) -> &Handshake {
         &self.handshake
     }
 
     /// The application's data: `socket.data` of a Node.js server; of a Rust server what its author
-    /// chose with [`Board::socket_data`](crate::Board::socket_data), `{}` if nothing.
+    /// chose with [`Board::socket_data`](crate::Board::socket_data), `{}` if nothing, or when there
+    /// were more sockets than it describes in one answer (`cluster.max_description_bytes`).
     ///
     /// # Errors
     /// [`AnswerError::Unreadable`] when it is not of this type.
@@ -151,7 +158,7 @@ impl RemoteSocket {
         payload::to_value(&self.data).map_err(|error| AnswerError::Unreadable(error.to_string()))
     }
 
-    /// Makes it join rooms.
+    /// Makes it join rooms, and every socket that has joined a room named like its id.
     ///
     /// # Errors
     /// [`ApiError::Cluster`] when its server could not be told.
@@ -159,7 +166,7 @@ impl RemoteSocket {
         self.operators.join(rooms).await
     }
 
-    /// Makes it leave rooms.
+    /// Makes it leave rooms, and every socket that has joined a room named like its id.
     ///
     /// # Errors
     /// [`ApiError::Cluster`] when its server could not be told.
@@ -167,7 +174,8 @@ impl RemoteSocket {
         self.operators.leave(rooms).await
     }
 
-    /// Sends it an event; see [`Operators::emit`].
+    /// Sends it an event, and every socket that has joined a room named like its id; see
+    /// [`Operators::emit`].
     ///
     /// # Errors
     /// As [`Operators::emit`].
@@ -175,7 +183,8 @@ impl RemoteSocket {
         self.operators.emit(event, data).await
     }
 
-    /// Sends it an event and waits for its acknowledgement, `timeout` at most.
+    /// Sends it an event and waits for its acknowledgement, `timeout` at most. Every socket that has
+    /// joined a room named like its id gets the event and is waited for, too.
     ///
     /// # Errors
     /// As [`Operators::emit_with_ack`].
@@ -193,7 +202,13 @@ impl RemoteSocket {
         operators.emit_with_ack(event, data).await
     }
 
-    /// Disconnects it from the namespace; with `close` from its whole connection.
+    /// Disconnects it from the namespace; with `close` from its whole connection, if its server can
+    /// do that: a Rust server must be attached to its board
+    /// ([`Board::layer`](crate::Board::layer) does it). Also disconnects every socket that has
+    /// joined a room named like its id.
+    ///
+    /// `Ok` says that its server was told, or has done it as far as it could: a socket whose buffer
+    /// is full stays connected, and the log of its server says so.
     ///
     /// # Errors
     /// [`ApiError::Cluster`] when its server could not be told.
@@ -203,12 +218,13 @@ impl RemoteSocket {
 }
 
 /// How a socket connected: the request that opened its connection, as its server told it. What a
-/// server does not know (or will not tell) is missing.
+/// server does not know (or will not tell) is missing, and so is a member that cannot be read: a
+/// client may have chosen what it holds.
 #[derive(Clone)]
 pub struct Handshake {
     payload: Payload,
     /// Read when it is first looked into: most of them never are.
-    members: OnceLock<Arc<Map<String, Value>>>,
+    members: OnceLock<Arc<HashMap<String, Value>>>,
 }
 
 impl fmt::Debug for Handshake {
@@ -230,7 +246,7 @@ impl Handshake {
 
     fn member(&self, name: &str) -> Option<&Value> {
         self.members
-            .get_or_init(|| Arc::new(serde_json::from_str(&self.payload.json).unwrap_or_default()))
+            .get_or_init(|| Arc::new(payload::members(&self.payload).unwrap_or_default()))
             .get(name)
     }
 
@@ -240,12 +256,18 @@ impl Handshake {
 
     /// A header of the request, by its name in lower case; the first one, if there are several.
     pub fn header(&self, name: &str) -> Option<&str> {
-        first_text(self.member("headers")?.get(name)?)
+        match self.member("headers")?.get(name)? {
+            Value::Array(several) => several.first()?.as_str(),
+            one => one.as_str(),
+        }
     }
 
-    /// A parameter of the request's query; the first one, if there are several.
+    /// A parameter of the request's query; the last one, if there are several, as engine.io has it.
     pub fn query(&self, name: &str) -> Option<&str> {
-        first_text(self.member("query")?.get(name)?)
+        match self.member("query")?.get(name)? {
+            Value::Array(several) => several.last()?.as_str(),
+            one => one.as_str(),
+        }
     }
 
     /// The client's address, without a port on Node.js servers.
@@ -278,7 +300,9 @@ impl Handshake {
         self.member("xdomain")?.as_bool()
     }
 
-    /// What the client sent as `auth`. None when there is nothing, or not of this type.
+    /// What the client sent as `auth`. None when there is nothing, when it is not of this type, or
+    /// when it nests 128 or more arrays and objects. Halves of characters, which JavaScript can
+    /// send, are replaced by U+FFFD.
     pub fn auth<T: DeserializeOwned>(&self) -> Option<T> {
         self.get("auth")
     }
@@ -289,34 +313,31 @@ impl Handshake {
         T::deserialize(self.member(name)?).ok()
     }
 
-    /// All of it, as the text of a JSON object.
+    /// All of it, as the text of a JSON object, as its server sent it. A part of it may be the
+    /// client's choice: `serde_json` may refuse it, where the methods here find the rest.
     pub fn as_json(&self) -> &str {
         &self.payload.json
     }
 }
 
-fn first_text(value: &Value) -> Option<&str> {
-    match value {
-        Value::Array(several) => several.first()?.as_str(),
-        one => one.as_str(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_handshake_is_read_member_by_member() {
         let handshake = Handshake::new(Payload::text(
-            r#"{"headers":{"host":"a","x":["1","2"]},"query":{"v":"7"},"address":"::1",
+            r#"{"headers":{"host":"a","x":["1","2"]},"query":{"v":"7","w":["1","2"]},"address":"::1",
                 "issued":1700000000000,"secure":true,"auth":{"token":"t"},"mine":[1]}"#
                 .to_owned(),
         ));
         assert_eq!(handshake.header("host"), Some("a"));
         assert_eq!(handshake.header("x"), Some("1"));
         assert_eq!(handshake.query("v"), Some("7"));
-        assert_eq!(handshake.query("w"), None);
+        assert_eq!(handshake.query("w"), Some("2"));
+        assert_eq!(handshake.query("x"), None);
         assert_eq!(handshake.issued_ms(), Some(1_700_000_000_000));
         assert_eq!(handshake.secure(), Some(true));
         assert_eq!(
@@ -327,6 +348,21 @@ mod tests {
         assert_eq!(handshake.get::<Vec<u8>>("mine"), Some(vec![1]));
         assert_eq!(handshake.time(), None);
         assert!(!format!("{handshake:?}").contains("token"));
+    }
+
+    #[test]
+    fn a_client_cannot_hide_how_it_connected_behind_an_auth_that_cannot_be_read() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(130), "]".repeat(130));
+        for auth in [r#"{"n":"\ud83d"}"#, deep.as_str(), "{\"n\":1e999}"] {
+            let handshake = Handshake::new(Payload::text(format!(
+                r#"{{"headers":{{"host":"a"}},"query":{{"v":"7"}},"address":"::1","auth":{auth}}}"#
+            )));
+            assert_eq!(handshake.address(), Some("::1"), "{auth}");
+            assert_eq!(handshake.header("host"), Some("a"), "{auth}");
+            assert_eq!(handshake.query("v"), Some("7"), "{auth}");
+            let readable = auth.contains("ud83d").then(|| json!({"n": "\u{fffd}"}));
+            assert_eq!(handshake.auth::<Value>(), readable, "{auth}");
+        }
     }
 
     #[test]

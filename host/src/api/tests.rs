@@ -1,8 +1,11 @@
-//! Handlers and operators of a server that is alone; across servers they are tested with real
-//! processes (`tests/`).
+//! Handlers and operators of a server that is alone; those of several are in `tests/`.
+
+mod across;
+mod elsewhere;
+mod one_socket;
 
 use std::sync::{
-    Arc, Mutex,
+    Arc,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -12,7 +15,10 @@ use socketioxide::extract::{Data, TryData};
 
 use super::{Answer, AnswerError, ApiError, NoAnswer, Operators};
 use crate::{
-    cluster::{Cluster, NodeId},
+    cluster::{
+        Cluster, NodeId,
+        testing::{FakeLocal, Member},
+    },
     transport::NoTransport,
 };
 
@@ -24,10 +30,16 @@ async fn alone() -> Operators {
         publisher,
         subscriber,
     );
+    cluster.enter(Arc::new(FakeLocal::new("/")));
     let operators = Operators::new(cluster, "/");
     // What a transport can carry is known once it has carried something.
     operators.emit("hello", &()).await.unwrap();
     operators
+}
+
+/// The namespace `/` as this server sees it.
+fn root_of(member: &Member) -> Operators {
+    Operators::new(member.cluster.clone(), "/")
 }
 
 /// The one answer of a custom request, this node's own.
@@ -94,6 +106,20 @@ async fn a_handler_is_not_called_with_arguments_of_another_type_unless_it_says_s
     assert_eq!(own_answer(&operators, &json!("text")).await, Ok(true));
 }
 
+#[tokio::test]
+async fn a_hook_that_was_taken_out_answers_no_more() {
+    let operators = alone().await;
+    operators.custom_hook(async || Answer(1));
+    assert_eq!(own_answer(&operators, &json!(0)).await, Ok(1));
+    assert!(operators.custom_hook_off());
+    assert!(!operators.custom_hook_off());
+    let refused = own_answer::<u32>(&operators, &json!(0)).await;
+    assert!(
+        matches!(refused, Err(AnswerError::Failed(_))),
+        "{refused:?}"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_answer_is_missing() {
     let operators = alone().await;
@@ -134,18 +160,4 @@ async fn a_socket_that_nobody_has_is_an_error() {
     );
     let joined = operators.remote_join("nobody", "room").await;
     assert!(matches!(joined, Err(ApiError::NoSuchSocket { id }) if id.as_str() == "nobody"));
-}
-
-#[tokio::test]
-async fn a_forgotten_handler_is_not_called() {
-    let operators = alone().await;
-    let seen = Arc::new(Mutex::new(Vec::<String>::new()));
-    let remember = seen.clone();
-    operators.on("note", move |Data(text): Data<String>| {
-        remember.lock().unwrap().push(text);
-        async {}
-    });
-    assert!(operators.off("note"));
-    assert!(!operators.off("note"));
-    assert!(seen.lock().unwrap().is_empty());
 }

@@ -45,12 +45,13 @@ impl Cluster {
     /// The sockets of the other nodes that match, by node. Ends when all have answered or are
     /// gone, or after `timeout` (default: `request_timeout`) with what has arrived.
     ///
-    /// Where no other node is known nothing is sent, and the result is empty and complete. Ask only
-    /// in a namespace that this server has entered: answers in others are not delivered.
+    /// Where no other node is known nothing is sent, and the result is empty and complete. Right
+    /// after this server has entered the namespace nobody is known yet.
     ///
     /// # Errors
     ///
-    /// [`SendError`] when the request could not be made; never because of an answer.
+    /// [`SendError`] when the request could not be made, [`SendError::NotServed`] among them; never
+    /// because of an answer.
     pub async fn fetch_sockets(
         &self,
         namespace: &Namespace,
@@ -64,33 +65,52 @@ impl Cluster {
         Ok(Partial::of(answers, sockets_of))
     }
 
-    /// The same for a question that one node can answer alone, such as the socket of an id: ends as
-    /// soon as one answer holds a socket, and then nobody is missing. Otherwise it ends as
-    /// [`fetch_sockets`](Self::fetch_sockets) does, so that `missing` tells whether the socket is
-    /// nowhere or was not found in time.
+    /// The socket of an id, if another node has it, as the only one of the items. Ends as soon as a
+    /// node describes this very socket (others may have joined a room of that name), and then nobody
+    /// is missing. Otherwise it ends as [`fetch_sockets`](Self::fetch_sockets) does, so that
+    /// `missing` tells whether the socket is nowhere or was not found in time.
     ///
     /// # Errors
     ///
-    /// [`SendError`] when the request could not be made; never because of an answer.
-    pub async fn find_sockets(
+    /// As [`fetch_sockets`](Self::fetch_sockets).
+    pub async fn find_socket(
         &self,
         namespace: &Namespace,
-        target: Target,
+        id: &str,
         timeout: Option<Duration>,
-    ) -> Result<Partial<(NodeId, Vec<SocketInfo>)>, SendError> {
+    ) -> Result<Partial<(NodeId, SocketInfo)>, SendError> {
         let deadline = self.deadline(timeout);
+        let target = Target {
+            rooms: vec![Room::from(id)],
+            ..Target::default()
+        };
         let question = |request| Body::FetchSockets { request, target };
-        let wanted = Wanted::until(are_sockets, holds_a_socket);
+        let wanted = Wanted::socket(are_sockets, id.into());
         let answers = self.ask(namespace, question, wanted, deadline).await?;
-        Ok(Partial::of(answers, sockets_of))
+        let mut found = Partial::of(answers, |node, body| {
+            let (node, sockets) = sockets_of(node, body);
+            let mut sockets = sockets.into_iter();
+            Some((node, sockets.find(|socket| *socket.id == *id)?))
+        });
+        // One answer ends the search, so there is one at most.
+        let item = found.items.drain(..).flatten().next();
+        Ok(Partial {
+            items: item.into_iter().collect(),
+            missing: found.missing,
+            missing_unknown: found.missing_unknown,
+        })
     }
 
     /// The rooms of the other nodes' sockets that match, by node and without repeats within one.
     /// Ends as [`fetch_sockets`](Self::fetch_sockets) does.
     ///
+    /// The rooms of the sockets' own ids are left out, with one exception: over a transport that asks
+    /// for rooms directly (`rooms_query`) a Node.js server lists them too, and nothing tells them
+    /// from others.
+    ///
     /// # Errors
     ///
-    /// [`SendError`] when the request could not be made; never because of an answer.
+    /// As [`fetch_sockets`](Self::fetch_sockets).
     pub async fn fetch_rooms(
         &self,
         namespace: &Namespace,
@@ -119,31 +139,39 @@ impl Cluster {
     }
 
     /// Sends an event to the clients of the other nodes and gives their acknowledgements as they
-    /// come, for `timeout` from the moment the event is queued. The caller has already delivered
-    /// it to the local ones.
+    /// come, for `timeout` from now. The caller has already delivered it to the local ones.
     ///
     /// Fills in `broadcast.request`, and the flag `timeout` if it is not there. It is sent also
-    /// when no other node is known.
+    /// when no other node is known. When it could not be sent within `timeout`, because the outbox
+    /// was full, all nodes that are known are missing.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), and [`SendError::TooManyRequests`].
+    /// As [`send`](Self::send), [`SendError::TooManyRequests`], and [`SendError::NoRoomInTime`] when
+    /// it could not be sent and no other node is known.
     pub async fn broadcast_with_ack(
         &self,
         namespace: &Namespace,
         mut broadcast: Broadcast,
         timeout: Duration,
     ) -> Result<RemoteAcks, SendError> {
-        let timeout = bounded_wait(timeout);
-        let expected = self.expected(namespace, timeout / 2).await;
+        let deadline = self.deadline(Some(timeout));
+        let expected = self.expected(namespace, half_until(deadline)).await?;
+        let nobody_known = expected.is_complete();
         let (wait, reader) = AckWait::new(expected, self.options().max_buffered_acks);
         let ticket = self.shared().requests.acks(namespace, wait)?;
         self.recheck(&ticket, namespace);
 
         broadcast.request = Some(ticket.id().clone());
-        broadcast.target.flags = with_timeout(broadcast.target.flags.take(), timeout);
-        self.send(namespace, Body::Broadcast(broadcast)).await?;
-        Ok(RemoteAcks::new(ticket, reader, Instant::now() + timeout))
+        let flags = broadcast.target.flags.take();
+        broadcast.target.flags = with_timeout(flags, bounded_wait(timeout));
+        let sent = self.send_until(deadline, namespace, Body::Broadcast(broadcast));
+        match sent.await {
+            // The stream is past its deadline and says who is missing.
+            Err(SendError::NoRoomInTime) if !nobody_known => {}
+            sent => sent?,
+        }
+        Ok(RemoteAcks::new(ticket, reader, deadline))
     }
 
     /// Asks a question that each node answers once; where nobody else is, nothing is sent.
@@ -154,49 +182,67 @@ impl Cluster {
         wanted: Wanted,
         deadline: Instant,
     ) -> Result<Answers, SendError> {
-        let expected = self.expected(namespace, half_until(deadline)).await;
+        let asked = self.put(namespace, question, wanted, deadline).await?;
+        asked.answers().await
+    }
+
+    /// The first half of it: ends when the question is on its way, and nothing can fail any more but
+    /// answers that do not come.
+    pub(super) async fn put(
+        &self,
+        namespace: &Namespace,
+        question: impl FnOnce(RequestId) -> Body,
+        wanted: Wanted,
+        deadline: Instant,
+    ) -> Result<Asked, SendError> {
+        let expected = self.expected(namespace, half_until(deadline)).await?;
         if expected.is_complete() {
-            return Ok(Answers::default());
+            return Ok(Asked::Nobody);
         }
-        self.ask_these(namespace, expected, question, wanted, deadline)
+        self.put_to(namespace, expected, question, wanted, deadline)
             .await
     }
 
     /// The same when it is known whom to wait for.
-    pub(super) async fn ask_these(
+    pub(super) async fn put_to(
         &self,
         namespace: &Namespace,
         expected: Expected,
         question: impl FnOnce(RequestId) -> Body,
         wanted: Wanted,
         deadline: Instant,
-    ) -> Result<Answers, SendError> {
-        let (ticket, mut answers) = self.shared().requests.fetch(namespace, expected, wanted)?;
+    ) -> Result<Asked, SendError> {
+        let (ticket, answers) = self.shared().requests.fetch(namespace, expected, wanted)?;
         self.recheck(&ticket, namespace);
 
-        let asked = self.send(namespace, question(ticket.id().clone()));
-        // Not asked in time because the outbox is full: nobody can answer, all are missing.
-        if let Ok(asked) = timeout_at(deadline, asked).await {
-            asked?;
+        let question = question(ticket.id().clone());
+        match self.send_until(deadline, namespace, question).await {
+            // Nobody can answer, all are missing.
+            Err(SendError::NoRoomInTime) => {}
+            sent => sent?,
         }
-        let arrived = match timeout_at(deadline, &mut answers).await {
-            Ok(arrived) => arrived,
-            Err(_) => {
-                ticket.end();
-                answers.await
-            }
-        };
-        arrived.map_err(|_| SendError::Closed)
+        Ok(Asked::These {
+            ticket,
+            answers,
+            deadline,
+        })
     }
 
     /// Whom to wait for. `wait`: how long the backend may take to say how many they are.
-    pub(super) async fn expected(&self, namespace: &Namespace, wait: Duration) -> Expected {
+    ///
+    /// Everything that waits for answers begins here, and so is refused where none would arrive.
+    pub(super) async fn expected(
+        &self,
+        namespace: &Namespace,
+        wait: Duration,
+    ) -> Result<Expected, SendError> {
+        self.shared().namespaces.check_served(namespace)?;
         let counted = self.counted_others(namespace, wait).await;
         let named = self.shared().nodes.ids(namespace);
-        match counted {
+        Ok(match counted {
             Some(others) => Expected::counted(others, named),
             None => Expected::named(named),
-        }
+        })
     }
 
     /// A node that left between the making of the list and its entry in the table was not taken
@@ -241,9 +287,40 @@ impl Cluster {
             .and_then(|info| *info)
             .unwrap_or_default()
     }
+}
 
-    pub(super) fn deadline(&self, timeout: Option<Duration>) -> Instant {
-        Instant::now() + bounded_wait(timeout.unwrap_or(self.options().request_timeout))
+/// A question that was asked.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// No other node is known.
+    Nobody,
+    /// Some are, and have until the deadline.
+    These {
+        ticket: Ticket,
+        answers: oneshot::Receiver<Answers>,
+        deadline: Instant,
+    },
+}
+
+impl Asked {
+    /// What arrives until the deadline.
+    pub(super) async fn answers(self) -> Result<Answers, SendError> {
+        let Self::These {
+            ticket,
+            mut answers,
+            deadline,
+        } = self
+        else {
+            return Ok(Answers::default());
+        };
+        let arrived = match timeout_at(deadline, &mut answers).await {
+            Ok(arrived) => arrived,
+            Err(_) => {
+                ticket.end();
+                answers.await
+            }
+        };
+        arrived.map_err(|_| SendError::Closed)
     }
 }
 
@@ -254,10 +331,6 @@ pub(super) fn half_until(deadline: Instant) -> Duration {
 
 fn are_sockets(body: &Body) -> bool {
     matches!(body, Body::SocketsAnswer { .. })
-}
-
-fn holds_a_socket(body: &Body) -> bool {
-    matches!(body, Body::SocketsAnswer { sockets, .. } if !sockets.is_empty())
 }
 
 fn sockets_of(node: NodeId, body: Body) -> (NodeId, Vec<SocketInfo>) {

@@ -128,16 +128,15 @@ async fn run(context: Arc<Context>, queued: Queued) {
         Asker::Nobody => {}
         // The asker may have given up meanwhile.
         Asker::Here(asker) => _ = asker.send(answer),
-        // After its farewell a message would make this node a member again.
-        Asker::Node(remote) if shared.namespaces.contains(&namespace) => {
+        Asker::Node(remote) => {
             let body = remote.body(answer);
-            // An error says that the cluster is closed: nobody can be answered any more.
+            // An error says that the cluster is closed or the namespace left: the asker does not
+            // wait any more.
             let _ = shared
                 .outbox
                 .send_answer(&namespace, remote.node, body)
                 .await;
         }
-        Asker::Node(_) => {}
     }
 }
 

@@ -122,10 +122,6 @@ impl Collectors {
 
 async fn collect(shared: &Shared, asker: &Asker, mut acks: BoxStream<'static, LocalAck>) {
     while let Some(LocalAck { socket, data }) = acks.next().await {
-        // After its farewell a message would make this node a member again.
-        if !shared.namespaces.contains(&asker.namespace) {
-            return;
-        }
         let (data, error) = match data {
             Ok(data) => (data, None),
             Err(error) => (Payload::text("[]"), Some(error)),
@@ -137,7 +133,7 @@ async fn collect(shared: &Shared, asker: &Asker, mut acks: BoxStream<'static, Lo
             .await
             .is_err()
         {
-            // Closed: nobody can be answered any more.
+            // Closed, or the namespace was left: the asker does not wait any more.
             return;
         }
     }

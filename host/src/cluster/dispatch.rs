@@ -22,7 +22,6 @@ pub(super) struct Dispatch {
     shared: Arc<Shared>,
     collectors: Collectors,
     calls: Arc<Calls>,
-    packet_drops: Throttle,
     lags: Throttle,
 }
 
@@ -33,7 +32,6 @@ impl Dispatch {
             shared,
             collectors,
             calls,
-            packet_drops: Throttle::default(),
             lags: Throttle::default(),
         }
     }
@@ -168,18 +166,7 @@ impl Dispatch {
             self.collectors.start(local, broadcast, request, sender);
             return;
         }
-        let dropped = local.broadcast(broadcast);
-        if dropped > 0 {
-            self.shared.counters.dropped_packets.add(dropped);
-            if let Some(more) = self.packet_drops.pass() {
-                tracing::warn!(
-                    dropped,
-                    more,
-                    "cluster: local sockets lost packets, because their buffers are full: a \
-                     client reads too slowly, or the server's per-socket buffer is too small"
-                );
-            }
-        }
+        self.shared.packets_dropped(local.broadcast(broadcast));
     }
 
     fn answer(&self, local: &dyn Local, asker: NodeId, body: Body) {

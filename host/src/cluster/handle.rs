@@ -1,7 +1,10 @@
 //! The handle on a running cluster: start, namespaces, sending, close. Requests that wait for
 //! answers are in `ask.rs` and `servers.rs`, the handlers of other nodes' calls in `handlers.rs`.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use tokio::{
     sync::{OnceCell, mpsc, oneshot, watch},
@@ -21,7 +24,7 @@ use super::{
     message::{Body, Namespace, NodeId},
     node_events::NodeEvents,
     nodes::{ClusterNode, NodeInfo},
-    options::ClusterOptions,
+    options::{ClusterOptions, bounded_wait},
     publish::{CountQuery, PublishTask},
     shared::Shared,
     stats::Stats,
@@ -183,18 +186,52 @@ impl Cluster {
     /// Queues a message for all other nodes. Messages of one caller arrive everywhere in the
     /// order of these calls.
     ///
+    /// In a namespace that this server has not entered, or has left, the message goes out under the
+    /// sender [`EMITTER`](super::EMITTER), so that the others do not take this server for a member:
+    /// they would wait for its answers.
+    ///
     /// Waits only while the outbox is full and its policy is to wait; never for a round trip.
     /// Dropping the future before it ends sends nothing.
     ///
     /// # Errors
     ///
     /// [`SendError::Full`] under the policy `fail`, [`SendError::Closed`] after
-    /// [`close`](Self::close) has begun.
+    /// [`close`](Self::close) has begun, [`SendError::NotServed`] for a question or an answer in a
+    /// namespace that this server has not entered.
     pub async fn send(&self, namespace: &Namespace, body: Body) -> Result<(), SendError> {
         self.shared().outbox.send(namespace, body).await
     }
 
-    /// This server and the other nodes that were heard in a namespace. Over a transport whose
+    /// The same, for callers with a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`SendError::NoRoomInTime`] when there was no room in the outbox
+    /// until then: nothing was sent.
+    pub async fn send_until(
+        &self,
+        deadline: Instant,
+        namespace: &Namespace,
+        body: Body,
+    ) -> Result<(), SendError> {
+        let sent = timeout_at(deadline, self.send(namespace, body)).await;
+        sent.unwrap_or(Err(SendError::NoRoomInTime))
+    }
+
+    /// The deadline of a request that may take so long (default: `request_timeout`) from now, cut
+    /// to the longest wait that the cluster allows.
+    pub fn deadline(&self, timeout: Option<Duration>) -> Instant {
+        Instant::now() + bounded_wait(timeout.unwrap_or(self.options().request_timeout))
+    }
+
+    /// Counts packets that sockets of this server lost when the caller gave them an event itself, in
+    /// [`Stats::dropped_packets`], and logs them now and then.
+    pub fn note_dropped_packets(&self, dropped: usize) {
+        self.shared().packets_dropped(dropped);
+    }
+
+    /// This server and the other nodes that were heard in a namespace; none are in one that this
+    /// server has not entered. Over a transport whose
     /// nodes are counted, [`count_servers`](Self::count_servers) knows better.
     pub fn server_count(&self, namespace: &Namespace) -> usize {
         1 + self.shared().nodes.count(namespace)

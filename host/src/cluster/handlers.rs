@@ -11,6 +11,7 @@ use std::{
 use futures_util::future::BoxFuture;
 
 use super::{
+    event_data::QUERY_EVENT,
     handle::Cluster,
     message::{Namespace, NodeId, Payload},
 };
@@ -166,14 +167,24 @@ impl Cluster {
     /// one day. After `close`, or with 65,536 handlers, it is not registered; an error in the log
     /// says so.
     ///
-    /// The name [`QUERY_EVENT`](super::QUERY_EVENT) is taken: its events are queries.
+    /// The name [`QUERY_EVENT`](super::QUERY_EVENT) is taken, because its events are queries: a
+    /// handler of that name is not registered either, with an error in the log.
     pub fn on_server_event(
         &self,
         namespace: &Namespace,
         event: impl Into<Arc<str>>,
         handler: Handler,
     ) {
-        self.on(CallKind::ServerEvent, namespace, event.into(), handler);
+        let event = event.into();
+        if &*event == QUERY_EVENT {
+            tracing::error!(
+                %namespace,
+                "cluster: a handler for server events of the name {QUERY_EVENT} was not registered, \
+                 because custom queries travel under it: use another name, or answer the queries"
+            );
+            return;
+        }
+        self.on(CallKind::ServerEvent, namespace, event, handler);
     }
 
     /// Takes the handler of a server event out. Calls that have arrived before still reach it.

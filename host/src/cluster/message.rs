@@ -48,6 +48,18 @@ text_id! {
     /// A namespace with its leading slash, verbatim.
     Namespace
 }
+impl Namespace {
+    /// The namespace that Node.js means by this name: a leading slash is added where it is missing,
+    /// so that `chat` is `/chat`, and nothing is `/`.
+    pub fn of(name: impl Into<Self>) -> Self {
+        let name = name.into();
+        match name.as_str().starts_with('/') {
+            true => name,
+            false => Self::from(format!("/{name}")),
+        }
+    }
+}
+
 text_id! {
     /// Ties answers to their request; opaque, unique per asking node.
     RequestId
@@ -315,6 +327,16 @@ impl Body {
             | Self::RoomsAnswer { request, .. }
             | Self::CustomAnswer { request, .. } => Some(request),
             _ => None,
+        }
+    }
+
+    /// Questions only: somebody waits for answers.
+    pub(super) fn asks(&self) -> bool {
+        match self {
+            Self::FetchSockets { .. } | Self::FetchRooms { .. } | Self::CustomQuery { .. } => true,
+            Self::Broadcast(broadcast) => broadcast.request.is_some(),
+            Self::ServerEvent { request, .. } => request.is_some(),
+            _ => false,
         }
     }
 

@@ -54,7 +54,7 @@ mod shared;
 mod stats;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -73,7 +73,7 @@ pub use self::{
         Target,
     },
     node_events::{LeftReason, NodeEvent, NodeEvents},
-    nodes::{ClusterNode, NodeInfo},
+    nodes::{ClusterNode, EMITTER, NodeInfo},
     options::{ClusterOptions, InboxOptions, InvalidOption, OutboxFull, OutboxOptions},
     partial::Partial,
     servers::Answer,

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{local::Local, message::Namespace};
+use super::{error::SendError, local::Local, message::Namespace};
 
 /// The register.
 pub(super) struct Namespaces {
@@ -88,6 +88,18 @@ impl Namespaces {
 
     pub(super) fn contains(&self, namespace: &Namespace) -> bool {
         self.lock().served.contains_key(namespace)
+    }
+
+    /// May this server ask the others in this namespace?
+    pub(super) fn check_served(&self, namespace: &Namespace) -> Result<(), SendError> {
+        let register = self.lock();
+        match register.served.contains_key(namespace) {
+            true => Ok(()),
+            false if register.closed => Err(SendError::Closed),
+            false => Err(SendError::NotServed {
+                namespace: namespace.clone(),
+            }),
+        }
     }
 
     /// The names.

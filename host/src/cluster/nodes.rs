@@ -46,8 +46,9 @@ pub struct ClusterNode {
     pub last_heard: SystemTime,
 }
 
-/// The sender of messages that come from no server (Node's emitters): never a member.
-const EMITTER: &str = "emitter";
+/// The sender of messages that come from no member: Node's emitters, processes that only send, and
+/// servers in namespaces that they do not serve. No node counts it as a server.
+pub const EMITTER: &str = "emitter";
 
 /// The registry.
 #[derive(Debug)]

@@ -47,6 +47,11 @@ pub struct ClusterOptions {
     /// Bytes that those calls were given. A single larger call is taken when there is no other;
     /// what is refused is treated as above. Default 64 MiB.
     pub max_call_bytes: usize,
+    /// Bytes of handshakes and data in one answer to a node that asks for sockets (and in one list
+    /// of this server's own). Sockets beyond it, whichever these are, go with their ids and rooms
+    /// only; they are counted and logged. Keep it well below what the transport takes in one
+    /// message and what a plugin may use of memory. Default 8 MiB.
+    pub max_description_bytes: usize,
     /// Other nodes that are known in one namespace. More are heard, but not waited for. Default
     /// 4,096.
     pub max_nodes: usize,
@@ -120,6 +125,7 @@ impl Default for ClusterOptions {
             max_ack_tasks: 1_024,
             max_calls: 1_024,
             max_call_bytes: 64 * MIB,
+            max_description_bytes: 8 * MIB,
             max_nodes: 4_096,
             max_namespaces: 10_000,
             outbox: OutboxOptions::default(),
@@ -181,6 +187,7 @@ impl ClusterOptions {
             ("max_ack_tasks", self.max_ack_tasks),
             ("max_calls", self.max_calls),
             ("max_call_bytes", self.max_call_bytes),
+            ("max_description_bytes", self.max_description_bytes),
             ("max_nodes", self.max_nodes),
             ("max_namespaces", self.max_namespaces),
             ("outbox.max_messages", outbox.max_messages),
@@ -251,6 +258,7 @@ impl ClusterOptions {
             &mut self.max_ack_tasks,
             &mut self.max_calls,
             &mut self.max_call_bytes,
+            &mut self.max_description_bytes,
             &mut self.max_nodes,
             &mut self.max_namespaces,
             &mut self.outbox.max_messages,

@@ -9,6 +9,12 @@
 //!   dropped and counted;
 //! * heartbeats and farewells are few: one waiting heartbeat per namespace says it all.
 //!
+//! Under which name a message goes is decided at the moment it is put in, under the queue's lock.
+//! Whoever is heard in a namespace under its own name is a member of it until its farewell, so in
+//! a namespace that this server does not serve it says nothing under its own name, and nothing
+//! after its farewell: events go as those of an emitter, questions are refused, answers and
+//! heartbeats come too late.
+//!
 //! Taking messages out and publishing them is `publish.rs`.
 
 use std::{
@@ -22,6 +28,8 @@ use super::{
     error::SendError,
     health::Throttle,
     message::{Body, Message, Namespace, NodeId},
+    namespaces::Namespaces,
+    nodes::EMITTER,
     options::{OutboxFull, OutboxOptions},
     stats::Counters,
 };
@@ -31,9 +39,11 @@ use super::{
 const MAX_CONTROL: usize = 65_536;
 
 /// The queue.
-#[derive(Debug)]
 pub(super) struct Outbox {
     node: NodeId,
+    emitter: NodeId,
+    /// Its lock is taken under the queue's, never the other way round.
+    namespaces: Arc<Namespaces>,
     options: OutboxOptions,
     /// Share in messages and in bytes; a tokio semaphore serves in the order of arrival.
     messages: Semaphore,
@@ -96,9 +106,16 @@ impl Batch {
 }
 
 impl Outbox {
-    pub(super) fn new(node: NodeId, options: OutboxOptions, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(
+        node: NodeId,
+        options: OutboxOptions,
+        namespaces: Arc<Namespaces>,
+        counters: Arc<Counters>,
+    ) -> Self {
         Self {
             node,
+            emitter: NodeId::from(EMITTER),
+            namespaces,
             turn: Semaphore::new(1),
             messages: Semaphore::new(options.max_messages.min(Semaphore::MAX_PERMITS)),
             bytes: Semaphore::new(options.max_bytes.min(Semaphore::MAX_PERMITS)),
@@ -110,7 +127,8 @@ impl Outbox {
         }
     }
 
-    /// Puts a message in; waits for room or fails, as the policy says.
+    /// Puts a message in; waits for room or fails, as the policy says. In a namespace that this
+    /// server does not serve a question is refused.
     ///
     /// Dropping the future takes nothing in.
     pub(super) async fn send(&self, namespace: &Namespace, body: Body) -> Result<(), SendError> {
@@ -130,7 +148,8 @@ impl Outbox {
         self.send_with(when_full, namespace, None, body).await
     }
 
-    /// Puts an answer in from a task of its own, which can wait whatever the policy.
+    /// Puts an answer in from a task of its own, which can wait whatever the policy. An error says
+    /// that nobody waits for it any more: the cluster is closed, or its namespace left.
     pub(super) async fn send_answer(
         &self,
         namespace: &Namespace,
@@ -148,7 +167,7 @@ impl Outbox {
         recipient: Option<NodeId>,
         body: Body,
     ) -> Result<(), SendError> {
-        let message = self.message(namespace, recipient, body);
+        let mut message = self.message(namespace, recipient, body);
         let size = message.size();
         // A message larger than the whole queue takes all of it, and so waits until it is alone.
         let permits = u32::try_from(size.min(self.options.max_bytes)).unwrap_or(u32::MAX);
@@ -170,6 +189,12 @@ impl Outbox {
         let mut queue = self.lock();
         if queue.closed {
             return Err(SendError::Closed);
+        }
+        if let Err(not_served) = self.namespaces.check_served(namespace) {
+            if message.body.asks() || message.body.answers().is_some() {
+                return Err(not_served);
+            }
+            message.sender = self.emitter.clone();
         }
         one.forget();
         bytes.forget();
@@ -210,6 +235,10 @@ impl Outbox {
         if queue.closed || !fits {
             drop(queue);
             self.answer_dropped();
+            return;
+        }
+        // Nobody waits for it: with the farewell, this server was taken out of all waits.
+        if !self.namespaces.contains(namespace) {
             return;
         }
         queue.answers += 1;
@@ -258,6 +287,9 @@ impl Outbox {
     }
 
     fn control(&self, queue: &mut Queue, namespace: &Namespace, body: Body) -> bool {
+        if body != Body::AdapterClose && !self.namespaces.contains(namespace) {
+            return false;
+        }
         if queue.closed || queue.control >= MAX_CONTROL {
             self.counters.dropped_control.add(1);
             return false;

@@ -51,12 +51,12 @@ enum Wait {
 }
 
 /// Which answers a request is for, and when it has enough of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wanted {
     /// Others are ignored.
     accepts: fn(&Body) -> bool,
-    /// Such an answer ends the request at once, with nobody missing.
-    suffices: fn(&Body) -> bool,
+    /// The answer that holds the socket of this id ends the request at once, with nobody missing.
+    socket: Option<Arc<str>>,
 }
 
 impl Wanted {
@@ -64,13 +64,25 @@ impl Wanted {
     pub(super) fn all(accepts: fn(&Body) -> bool) -> Self {
         Self {
             accepts,
-            suffices: |_| false,
+            socket: None,
         }
     }
 
-    /// Each node's answer, until one comes that suffices.
-    pub(super) fn until(accepts: fn(&Body) -> bool, suffices: fn(&Body) -> bool) -> Self {
-        Self { accepts, suffices }
+    /// Each node's answer, until one comes that holds the socket of this id.
+    pub(super) fn socket(accepts: fn(&Body) -> bool, id: Arc<str>) -> Self {
+        Self {
+            accepts,
+            socket: Some(id),
+        }
+    }
+
+    fn suffices(&self, answer: &Body) -> bool {
+        match (&self.socket, answer) {
+            (Some(id), Body::SocketsAnswer { sockets, .. }) => {
+                sockets.iter().any(|socket| socket.id == *id)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -359,7 +371,7 @@ impl FetchWait {
             return Step::GoOn;
         }
         self.bytes += size;
-        self.satisfied = (self.wanted.suffices)(&body);
+        self.satisfied = self.wanted.suffices(&body);
         self.answers.push((sender.clone(), body));
         if self.satisfied || self.expected.is_complete() {
             Step::End

@@ -5,11 +5,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, future::try_join};
+use futures_util::future::join;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    ask::half_until,
+    ask::{Asked, half_until},
     error::SendError,
     event_data::query_event,
     handle::Cluster,
@@ -50,12 +50,13 @@ impl Cluster {
     /// can carry one. A Node.js server without a handler never answers, and is missing then.
     ///
     /// The event is sent also when no other node is known; then nothing is waited for but room in
-    /// the outbox, and the result is empty and complete. Ask only in a namespace that this server
-    /// has entered: answers in others are not delivered.
+    /// the outbox, and the result is empty and complete. When there was no room before the time was
+    /// over, the nodes that are known are all missing.
     ///
     /// # Errors
     ///
-    /// [`SendError`] when the event could not be sent; never because of an answer.
+    /// [`SendError`] when the event could not be sent, [`SendError::NotServed`] among them, and
+    /// [`SendError::NoRoomInTime`] when no other node is known; never because of an answer.
     pub async fn server_event_with_ack(
         &self,
         namespace: &Namespace,
@@ -63,9 +64,13 @@ impl Cluster {
         timeout: Option<Duration>,
     ) -> Result<Partial<(NodeId, Answer)>, SendError> {
         let deadline = self.deadline(timeout);
-        let expected = self.expected(namespace, half_until(deadline)).await;
+        let expected = self.expected(namespace, half_until(deadline)).await?;
         if expected.is_complete() {
-            self.server_event(namespace, data).await?;
+            let body = Body::ServerEvent {
+                data,
+                request: None,
+            };
+            self.send_until(deadline, namespace, body).await?;
             return Ok(Partial::of(Answers::default(), answer_of));
         }
         let question = |request| Body::ServerEvent {
@@ -73,16 +78,17 @@ impl Cluster {
             request: Some(request),
         };
         let wanted = Wanted::all(are_event_answers);
-        let answers = self
-            .ask_these(namespace, expected, question, wanted, deadline)
+        let asked = self
+            .put_to(namespace, expected, question, wanted, deadline)
             .await?;
-        Ok(Partial::of(answers, answer_of))
+        Ok(Partial::of(asked.answers().await?, answer_of))
     }
 
     /// Asks every server in a namespace, this one included, a question of a kind of the
     /// application's own, and waits for the answers as
     /// [`server_event_with_ack`](Self::server_event_with_ack) does. This node's answer is the
-    /// first in `items`; when its handler has not answered in time, it is `missing`.
+    /// first in `items`; when its handler has not answered in time, it is `missing`. Its handler is
+    /// called once the question is on its way to the others.
     ///
     /// A server without a handler for the kind answers with an error. Where no other node is known
     /// only this node is asked. Over a transport that cannot carry custom queries they travel as
@@ -105,21 +111,28 @@ impl Cluster {
                 max: MAX_KIND_BYTES,
             });
         }
-        if self.shared().outbox.is_closed() {
-            return Err(SendError::Closed);
-        }
         let deadline = self.deadline(timeout);
-        let own = self.0.calls.own_query(namespace, kind, data.clone());
-        let own = timeout_at(deadline, own).map(Ok);
-        let others = self.query_others(namespace, kind, data, deadline);
-        let (own, others) = try_join(own, others).await?;
+        let asked = self
+            .put_query(namespace, kind, data.clone(), deadline)
+            .await?;
+        // Only now: an error must mean that no handler was called, this node's own included.
+        let own = async {
+            // The time may be over before there was room for the question.
+            if Instant::now() >= deadline {
+                return None;
+            }
+            let own = self.0.calls.own_query(namespace, kind, data);
+            timeout_at(deadline, own).await.ok()?.ok()
+        };
+        let (own, others) = join(own, asked.answers()).await;
+        let others = others?;
 
         let mut answers = Partial::of(others, answer_of);
         let node = self.node().clone();
         match own {
-            Ok(Ok(answer)) => answers.items.insert(0, (node, answer)),
+            Some(answer) => answers.items.insert(0, (node, answer)),
             // Not in time, or a handler that does not answer.
-            _ => {
+            None => {
                 answers.missing.push(node);
                 answers.missing.sort();
             }
@@ -127,20 +140,20 @@ impl Cluster {
         Ok(answers)
     }
 
-    async fn query_others(
+    async fn put_query(
         &self,
         namespace: &Namespace,
         kind: &str,
         data: Payload,
         deadline: Instant,
-    ) -> Result<Answers, SendError> {
+    ) -> Result<Asked, SendError> {
         if !self.transport_info(half_until(deadline)).await.custom_query {
             let question = |request| Body::ServerEvent {
                 data: query_event(kind, data),
                 request: Some(request),
             };
             let wanted = Wanted::all(are_event_answers);
-            return self.ask(namespace, question, wanted, deadline).await;
+            return self.put(namespace, question, wanted, deadline).await;
         }
         let question = |request| Body::CustomQuery {
             request,
@@ -148,7 +161,7 @@ impl Cluster {
             data,
         };
         let wanted = Wanted::all(are_custom_answers);
-        self.ask(namespace, question, wanted, deadline).await
+        self.put(namespace, question, wanted, deadline).await
     }
 }
 

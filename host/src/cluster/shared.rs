@@ -11,7 +11,7 @@ use std::sync::{
 use super::{
     calls::CallLoad,
     handlers::Handlers,
-    health::Health,
+    health::{Health, Throttle},
     message::NodeId,
     namespaces::Namespaces,
     nodes::{Gone, Nodes},
@@ -25,7 +25,7 @@ use super::{
 pub(super) struct Shared {
     pub(super) node: NodeId,
     pub(super) options: ClusterOptions,
-    pub(super) namespaces: Namespaces,
+    pub(super) namespaces: Arc<Namespaces>,
     pub(super) nodes: Nodes,
     pub(super) requests: Arc<Requests>,
     pub(super) outbox: Arc<Outbox>,
@@ -36,6 +36,7 @@ pub(super) struct Shared {
     pub(super) ack_tasks: Gauge,
     pub(super) handlers: Handlers,
     pub(super) call_load: Arc<CallLoad>,
+    packet_drops: Throttle,
 }
 
 /// A number that goes up and down.
@@ -56,8 +57,8 @@ impl Shared {
     /// `options` must be normalised.
     pub(super) fn new(node: NodeId, options: ClusterOptions) -> Self {
         let counters = Arc::<Counters>::default();
+        let namespaces = Arc::new(Namespaces::new(options.max_namespaces));
         Self {
-            namespaces: Namespaces::new(options.max_namespaces),
             nodes: Nodes::new(options.max_nodes, counters.clone()),
             requests: Arc::new(Requests::new(
                 options.max_pending_requests,
@@ -67,13 +68,16 @@ impl Shared {
             outbox: Arc::new(Outbox::new(
                 node.clone(),
                 options.outbox.clone(),
+                namespaces.clone(),
                 counters.clone(),
             )),
+            namespaces,
             publish_health: Arc::new(Health::new("the way out to the backend")),
             poll_health: Health::new("the way in from the backend"),
             ack_tasks: Gauge::default(),
             handlers: Handlers::default(),
             call_load: Arc::default(),
+            packet_drops: Throttle::default(),
             counters,
             node,
             options,
@@ -85,6 +89,22 @@ impl Shared {
         let Gone { node, namespaces } = gone;
         tracing::info!(%node, ?namespaces, "cluster: a node left: {why}");
         self.requests.node_gone(node, None);
+    }
+
+    /// Books packets that local sockets lost, whoever sent them.
+    pub(super) fn packets_dropped(&self, dropped: usize) {
+        if dropped == 0 {
+            return;
+        }
+        self.counters.dropped_packets.add(dropped);
+        if let Some(more) = self.packet_drops.pass() {
+            tracing::warn!(
+                dropped,
+                more,
+                "cluster: local sockets lost packets, because their buffers are full: a client \
+                 reads too slowly, or the server's per-socket buffer is too small"
+            );
+        }
     }
 
     pub(super) fn stats(&self) -> Stats {

@@ -60,7 +60,8 @@ pub struct Stats {
     pub dropped_answers: u64,
     /// Answers of other nodes that were dropped because their request held too much already.
     pub dropped_replies: u64,
-    /// Packets that local sockets lost because their own buffers were full.
+    /// Packets that local sockets lost because their own buffers were full: of events of other
+    /// nodes, and of this node's own where the sender noted them.
     pub dropped_packets: u64,
     /// Broadcasts whose local acknowledgements were not collected, because too many others were.
     pub refused_ack_tasks: u64,

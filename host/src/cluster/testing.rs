@@ -12,19 +12,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-pub(super) use self::{
+pub(crate) use self::{
     handlers::{answering, event, handler, say_nothing, with_name},
     hub::{Hub, Member},
     local::FakeLocal,
 };
 use super::{Body, Broadcast, Namespace, Payload, Target};
 
-pub(super) fn root() -> Namespace {
+pub(crate) fn root() -> Namespace {
     Namespace::from("/")
 }
 
 /// An event for all clients.
-pub(super) fn broadcast(text: &str) -> Broadcast {
+pub(crate) fn broadcast(text: &str) -> Broadcast {
     let (target, data) = (Target::default(), Payload::text(text.to_owned()));
     Broadcast {
         target,
@@ -34,12 +34,12 @@ pub(super) fn broadcast(text: &str) -> Broadcast {
     }
 }
 
-pub(super) fn text_broadcast(text: &str) -> Body {
+pub(crate) fn text_broadcast(text: &str) -> Body {
     Body::Broadcast(broadcast(text))
 }
 
 /// A broadcast with so many bytes attached.
-pub(super) fn large_broadcast(text: &str, bytes: usize) -> Body {
+pub(crate) fn large_broadcast(text: &str, bytes: usize) -> Body {
     let mut broadcast = broadcast(text);
     broadcast.data.attachments.push(Bytes::from(vec![0; bytes]));
     Body::Broadcast(broadcast)
@@ -53,7 +53,7 @@ fn text_of(body: &Body) -> Option<String> {
 }
 
 /// Waits until something is so; fails with its name when it is still not after a long time.
-pub(super) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let waiting = async {
         while !is_so() {
             sleep(Duration::from_millis(1)).await;
@@ -66,7 +66,7 @@ pub(super) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Lets everything happen that can happen without time passing (in paused time).
-pub(super) async fn settle() {
+pub(crate) async fn settle() {
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }

@@ -3,12 +3,14 @@
 //! The common parser's form is the cluster's already, so it passes without a copy. The msgpack
 //! parser's is transcoded by `msgpack/`.
 
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque};
 
 use serde::de::IgnoredAny;
 use socketioxide_core::{Value, parser::Parse};
 
-use super::{DEPTH_LIMIT, PayloadError, msgpack, nesting, tree::Tree};
+use super::{
+    DEPTH_LIMIT, PayloadError, msgpack, nesting, surrogates::replace_lone_surrogates, tree::Tree,
+};
 use crate::cluster::message::Payload;
 
 /// Which form the server's own parser gives to payloads.
@@ -72,13 +74,17 @@ pub(crate) fn encode_untrusted(value: Value) -> Result<Payload, PayloadError> {
 }
 
 /// Any one value that a client wrote, in the form of this server's parser: read in full, so that it
-/// can become a part of larger ones. Refused if `max_nesting` containers or more stand inside each
-/// other.
+/// can become a part of larger ones. Lone surrogates are replaced, because no strict reader takes
+/// them: the larger value would be lost with this one. Refused if `max_nesting` containers or more
+/// stand inside each other.
 pub(crate) fn encode_one_untrusted(
     value: Value,
     max_nesting: usize,
 ) -> Result<Payload, PayloadError> {
-    let payload = encode(value)?;
+    let mut payload = encode(value)?;
+    if let Cow::Owned(repaired) = replace_lone_surrogates(&payload.json) {
+        payload.json = repaired.into();
+    }
     if nesting(&payload.json) >= max_nesting {
         return Err(PayloadError::TooDeep);
     }
@@ -244,6 +250,11 @@ mod tests {
                 "{broken}"
             );
         }
+        let halves = text(r#"{"n":"\ud83d","\udc00":"\ud83d\ude00"}"#).unwrap();
+        assert_eq!(
+            &*halves.json, r#"{"n":"\ufffd","\ufffd":"\ud83d\ude00"}"#,
+            "it goes out as everybody can read it"
+        );
         let msgpack =
             |bytes: &'static [u8]| encode_one_untrusted(Value::Bytes(Bytes::from_static(bytes)), 4);
         let part = msgpack(&[0x81, 0xa1, b'k', 0xc4, 1, 7]).unwrap();

@@ -3,11 +3,12 @@
 //!
 //! `codec` translates to and from the form of a socketioxide server's parser, with `msgpack/` for
 //! the one that needs it. `write` and `read` (by way of `tree`) do the same for values of Rust; `shape`
-//! knows which of them are several arguments. `date` is how JavaScript prints points in time. Who gets a payload
-//! is not decided here.
+//! knows which of them are several arguments. `members` takes an object of another server apart. `date`
+//! is how JavaScript prints points in time. Who gets a payload is not decided here.
 
 mod codec;
 pub(crate) mod date;
+mod members;
 mod msgpack;
 mod read;
 mod shape;
@@ -19,6 +20,7 @@ mod write;
 
 pub(crate) use self::{
     codec::{Codec, encode, encode_one_untrusted, encode_untrusted},
+    members::members,
     read::{to_ack, to_args, to_value},
     write::{from_event, from_value},
 };
@@ -32,6 +34,9 @@ const DEPTH_LIMIT: usize = 128;
 /// A value with more binary parts than this is refused. The number that socketioxide accepts from a
 /// client by default; it keeps two-byte parts from growing into large ones.
 const MAX_ATTACHMENTS: usize = 10_000;
+
+/// Characters of an error that quotes a payload, which can be as long as its sender likes.
+const MAX_QUOTE_CHARS: usize = 200;
 
 /// Why a payload cannot be carried. On the way out the fault is the application's (or, in an
 /// acknowledgement, the client's); on the way in it is the sending node's.
@@ -74,6 +79,18 @@ pub enum PayloadError {
     /// A mark names a binary part that is not there, or one that was used before.
     #[error("the payload refers to a binary part that is missing or already used")]
     NoSuchAttachment,
+}
+
+/// A text in at most `max_chars` characters; one that was longer ends with `…`.
+pub(crate) fn shortened(text: impl std::fmt::Display, max_chars: usize) -> String {
+    let text = text.to_string();
+    match text.char_indices().nth(max_chars) {
+        None => text,
+        Some(_) => {
+            let head = text.chars().take(max_chars.saturating_sub(1));
+            head.chain(['…']).collect()
+        }
+    }
 }
 
 /// How many containers stand inside each other at most, in text that is known to be JSON.

@@ -11,20 +11,21 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use super::{PayloadError, shape::Shape, tree::Tree};
+use super::{MAX_QUOTE_CHARS, PayloadError, shape::Shape, shortened, tree::Tree};
 use crate::cluster::message::Payload;
 
-/// Why a value is not what the application wants to read.
+/// Why a value is not what the application wants to read. The texts are cut to 200 characters:
+/// serde quotes what it found.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     /// It is no value at all: the sending node's fault.
     #[error(transparent)]
     Payload(#[from] PayloadError),
     /// It is of another type.
-    #[error("{0}")]
+    #[error("{}", shortened(.0, MAX_QUOTE_CHARS))]
     Type(TypeError),
     /// An argument is of another type, or missing.
-    #[error("argument {number}: {why}")]
+    #[error("argument {number}: {}", shortened(.why, MAX_QUOTE_CHARS))]
     Argument {
         /// Counted from 1; an event's name does not count.
         number: usize,

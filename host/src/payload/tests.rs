@@ -16,6 +16,29 @@ use crate::cluster::message::Payload;
 const PART: Bytes = Bytes::from_static(&[0, 159, 146, 150]);
 const MARK: &str = r#"{"_placeholder":true,"num":0}"#;
 
+#[test]
+fn an_error_that_quotes_a_payload_is_short() {
+    let long = "ä".repeat(1_000_000);
+    let payload = from_event("e", &long).unwrap();
+    for error in [
+        to_args::<u32>(&payload).unwrap_err(),
+        to_args::<(u32,)>(&payload).unwrap_err(),
+        to_value::<u32>(&from_value(&long).unwrap()).unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(text.contains("invalid type"), "{}", &text[..100]);
+        assert!(text.chars().count() < MAX_QUOTE_CHARS + 20);
+        assert!(text.ends_with('…'));
+    }
+}
+
+#[test]
+fn a_text_is_shortened_between_characters() {
+    assert_eq!(shortened("äöü", 3), "äöü");
+    assert_eq!(shortened("äöüß", 3), "äö…");
+    assert_eq!(shortened("", 0), "");
+}
+
 /// Bytes for serde without a type of their own, as `serde_bytes` has it.
 mod as_bytes {
     use serde::{Deserializer, Serializer, de::Visitor};

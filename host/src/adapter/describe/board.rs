@@ -75,8 +75,9 @@ impl Board {
     /// Node.js's `socket.data`. The function is called when another server (or
     /// [`fetch_sockets`](crate::Operators::fetch_sockets) here) asks, once for each socket, and
     /// should be quick: what other servers send waits meanwhile. When it panics, or its value
-    /// cannot be sent, `data` is `{}` and the log tells why. A later function replaces the earlier
-    /// one. Needs [`layer`](Self::layer) or [`attach`](Self::attach).
+    /// cannot be sent, `data` is `{}` and the log tells why. All handshakes and data of one answer
+    /// have `cluster.max_description_bytes`; the sockets beyond are listed without. A later function
+    /// replaces the earlier one. Needs [`layer`](Self::layer) or [`attach`](Self::attach).
     ///
     /// ```no_run
     /// # fn run(board: switchboard::Board) {

@@ -30,7 +30,7 @@ struct Handshake<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     issued: Option<u64>,
     url: &'a str,
-    query: BTreeMap<String, query::Value>,
+    query: BTreeMap<String, String>,
     auth: &'a RawValue,
 }
 

@@ -18,7 +18,10 @@ mod tests;
 use std::{
     collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde::Serialize;
@@ -49,6 +52,8 @@ pub(crate) struct Attachment(Arc<Shared>);
 struct Shared {
     state: RwLock<State>,
     failures: Drops,
+    /// It was said that no server is attached.
+    missing_reported: AtomicBool,
 }
 
 #[derive(Default)]
@@ -140,6 +145,24 @@ impl Attachment {
         Some(errors)
     }
 
+    /// A whole connection was meant, and only a namespace could be reached. A mistake of the
+    /// application, so one line is enough.
+    pub(super) fn report_missing(&self, namespace: &str) {
+        let closed = {
+            let state = self.0.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.closed
+        };
+        // A closed board has let go of its server, and is attached no more.
+        if !closed && !self.0.missing_reported.swap(true, Ordering::Relaxed) {
+            warn!(
+                namespace,
+                "sockets were disconnected from this namespace only, although their whole \
+                 connections were to be closed: the server is not attached to its board; build it \
+                 with Board::layer, or call Board::attach"
+            );
+        }
+    }
+
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut state)
@@ -167,6 +190,11 @@ impl Description {
             handshake: Payload::text(UNKNOWN_HANDSHAKE),
             data: Payload::text(NO_DATA),
         }
+    }
+
+    /// Bytes of text and binary parts.
+    pub(super) fn len(&self) -> usize {
+        self.handshake.len() + self.data.len()
     }
 }
 

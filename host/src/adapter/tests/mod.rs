@@ -1,12 +1,13 @@
 //! Servers of one cluster over memory: adapters of both parsers, a real `Cluster` each.
 //!
-//! `stub`, `hub` and `server` are what the tests are made of; the other files are the tests.
+//! `stub`, `hub`, `server` and `log` are what the tests are made of; the other files are the tests.
 
 #![allow(clippy::unwrap_used)]
 
 mod acks;
 mod events;
 mod hub;
+pub(in crate::adapter) mod log;
 mod peers;
 pub(in crate::adapter) mod server;
 mod sockets;

@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use socketioxide_core::{Sid, adapter::CoreAdapter};
 use socketioxide_parser_common::CommonParser;
 
-use super::{hub::*, server::*};
+use super::{hub::*, log::Log, server::*};
 use crate::{
     adapter::local::LocalNamespace,
     cluster::{
@@ -165,10 +165,17 @@ async fn a_namespace_whose_server_is_gone_is_empty() {
 async fn disconnecting_with_the_connection_disconnects_from_the_namespace() {
     let (anna, local, [a, b]) = server().await;
     anna.stub.state().full.insert(b);
+    let (log, _guard) = Log::of_this_thread();
     local.disconnect(&Target::default(), true);
     assert!(!anna.stub.state().connected.contains(&a));
     assert!(
         anna.stub.state().connected.contains(&b),
-        "its buffer was full: the log says so"
+        "its buffer was full"
     );
+    let told = log.lines_with("stay connected");
+    assert_eq!(told.len(), 1, "{told:?}");
+    // The server's own operators come here too.
+    assert!(!told[0].contains("another"), "{told:?}");
+    local.disconnect(&Target::default(), false);
+    assert_eq!(log.lines_with("stay connected").len(), 1, "not each time");
 }

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use crate::cluster::{Call, Handler, Payload, Reply};
 
 /// A handler from an ordinary async closure.
-pub(in crate::cluster) fn handler<F, R>(handle: F) -> Handler
+pub(crate) fn handler<F, R>(handle: F) -> Handler
 where
     F: Fn(Call) -> R + Send + Sync + 'static,
     R: Future<Output = Reply> + Send + 'static,
@@ -16,17 +16,17 @@ where
 }
 
 /// A handler that answers with this JSON text.
-pub(in crate::cluster) fn answering(json: &'static str) -> Handler {
+pub(crate) fn answering(json: &'static str) -> Handler {
     handler(move |_| async move { Reply::Value(Some(Payload::text(json))) })
 }
 
 /// A handler that never answers, and ends at once.
-pub(in crate::cluster) fn say_nothing() -> Handler {
+pub(crate) fn say_nothing() -> Handler {
     handler(|_| async { Reply::Silent })
 }
 
 /// A handler that answers with this name and the data that it was called with.
-pub(in crate::cluster) fn with_name(name: &'static str) -> Handler {
+pub(crate) fn with_name(name: &'static str) -> Handler {
     handler(move |call| async move {
         let mut data = call.data;
         data.json = format!("[\"{name}\",{}]", data.json).into();
@@ -35,6 +35,6 @@ pub(in crate::cluster) fn with_name(name: &'static str) -> Handler {
 }
 
 /// The data of an event with one argument.
-pub(in crate::cluster) fn event(name: &str, argument: &str) -> Payload {
+pub(crate) fn event(name: &str, argument: &str) -> Payload {
     Payload::text(format!("[\"{name}\",{argument}]"))
 }

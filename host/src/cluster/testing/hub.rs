@@ -23,7 +23,7 @@ use crate::cluster::{
 
 /// The backend: gives every message to every member, its sender included.
 #[derive(Clone, Default)]
-pub(in crate::cluster) struct Hub(Arc<HubState>);
+pub(crate) struct Hub(Arc<HubState>);
 
 #[derive(Default)]
 struct HubState {
@@ -34,7 +34,7 @@ struct HubState {
 
 /// One member's connection to the hub, and its switches.
 #[derive(Default)]
-pub(in crate::cluster) struct Wire {
+pub(crate) struct Wire {
     mailbox: Mutex<VecDeque<Event>>,
     filled: Notify,
     /// Neither sends nor receives, and does not know it: a node that died.
@@ -52,13 +52,13 @@ pub(in crate::cluster) struct Wire {
 }
 
 /// A cluster on the hub.
-pub(in crate::cluster) struct Member {
-    pub(in crate::cluster) cluster: Cluster,
-    pub(in crate::cluster) wire: Arc<Wire>,
+pub(crate) struct Member {
+    pub(crate) cluster: Cluster,
+    pub(crate) wire: Arc<Wire>,
 }
 
 impl Hub {
-    pub(in crate::cluster) fn join(&self, node: &str, options: ClusterOptions) -> Member {
+    pub(crate) fn join(&self, node: &str, options: ClusterOptions) -> Member {
         let wire = Arc::new(Wire::default());
         self.0.members.lock().unwrap().push(wire.clone());
         let way_out = WayOut {
@@ -74,10 +74,7 @@ impl Hub {
     }
 
     /// Members `a`, `b`, `c`, … that serve `/` with nothing in it, and know each other.
-    pub(in crate::cluster) async fn members<const N: usize>(
-        &self,
-        options: &ClusterOptions,
-    ) -> [Member; N] {
+    pub(crate) async fn members<const N: usize>(&self, options: &ClusterOptions) -> [Member; N] {
         let names = ["a", "b", "c", "d"];
         let members: [Member; N] = std::array::from_fn(|i| self.join(names[i], options.clone()));
         for member in &members {
@@ -92,24 +89,24 @@ impl Hub {
         members
     }
 
-    pub(in crate::cluster) fn set_info(&self, info: TransportInfo) {
+    pub(crate) fn set_info(&self, info: TransportInfo) {
         *self.0.info.lock().unwrap() = info;
     }
 
     /// What the backend says when it is asked how many nodes there are.
-    pub(in crate::cluster) fn set_count(&self, count: Option<u32>) {
+    pub(crate) fn set_count(&self, count: Option<u32>) {
         *self.0.count.lock().unwrap() = count;
     }
 
     /// Gives an event to every member.
-    pub(in crate::cluster) fn deliver(&self, event: &Event) {
+    pub(crate) fn deliver(&self, event: &Event) {
         for wire in &*self.0.members.lock().unwrap() {
             wire.receive(event.clone());
         }
     }
 
     /// Gives every member a message of a node that is not on the hub.
-    pub(in crate::cluster) fn say(&self, sender: &str, body: Body) {
+    pub(crate) fn say(&self, sender: &str, body: Body) {
         let (namespace, sender) = (root(), NodeId::from(sender));
         let message = Message {
             namespace,
@@ -130,22 +127,22 @@ impl Wire {
     }
 
     /// From now on the node is dead to the others.
-    pub(in crate::cluster) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::SeqCst);
         self.mailbox.lock().unwrap().clear();
     }
 
     /// Publishes do not return until `let_go`.
-    pub(in crate::cluster) fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.held.send_replace(true);
     }
 
-    pub(in crate::cluster) fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.held.send_replace(false);
     }
 
     /// The next publish accepts so many and then fails for this reason.
-    pub(in crate::cluster) fn fail_once(&self, accepted: usize, reason: Failure) {
+    pub(crate) fn fail_once(&self, accepted: usize, reason: Failure) {
         let failure = PublishFailure {
             accepted,
             offsets: Vec::new(),
@@ -154,20 +151,20 @@ impl Wire {
         self.failures.lock().unwrap().push_back(failure);
     }
 
-    pub(in crate::cluster) fn fail_poll_once(&self, reason: Failure) {
+    pub(crate) fn fail_poll_once(&self, reason: Failure) {
         self.poll_failures.lock().unwrap().push_back(reason);
     }
 
-    pub(in crate::cluster) fn fail_enter_once(&self, reason: Failure) {
+    pub(crate) fn fail_enter_once(&self, reason: Failure) {
         self.enter_failures.lock().unwrap().push_back(reason);
     }
 
-    pub(in crate::cluster) fn set_poison(&self, text: &'static str) {
+    pub(crate) fn set_poison(&self, text: &'static str) {
         *self.poison.lock().unwrap() = Some(text);
     }
 
     /// The texts of the broadcasts that went out.
-    pub(in crate::cluster) fn sent_texts(&self) -> Vec<String> {
+    pub(crate) fn sent_texts(&self) -> Vec<String> {
         self.published
             .lock()
             .unwrap()
@@ -177,12 +174,12 @@ impl Wire {
     }
 
     /// All messages that went out.
-    pub(in crate::cluster) fn sent(&self) -> Vec<Message> {
+    pub(crate) fn sent(&self) -> Vec<Message> {
         self.published.lock().unwrap().clone()
     }
 
     /// The kinds of all messages that went out.
-    pub(in crate::cluster) fn sent_kinds(&self) -> Vec<&'static str> {
+    pub(crate) fn sent_kinds(&self) -> Vec<&'static str> {
         self.published
             .lock()
             .unwrap()
@@ -192,12 +189,12 @@ impl Wire {
     }
 
     /// The sizes of the batches that were tried.
-    pub(in crate::cluster) fn batches(&self) -> Vec<usize> {
+    pub(crate) fn batches(&self) -> Vec<usize> {
         self.batches.lock().unwrap().clone()
     }
 
     /// What the subscriber was told, and the closing of both.
-    pub(in crate::cluster) fn commands(&self) -> Vec<String> {
+    pub(crate) fn commands(&self) -> Vec<String> {
         self.commands.lock().unwrap().clone()
     }
 
@@ -207,13 +204,13 @@ impl Wire {
 }
 
 impl Member {
-    pub(in crate::cluster) fn enter(&self, local: FakeLocal) -> Arc<FakeLocal> {
+    pub(crate) fn enter(&self, local: FakeLocal) -> Arc<FakeLocal> {
         let local = Arc::new(local);
         self.cluster.enter(local.clone());
         local
     }
 
-    pub(in crate::cluster) async fn send_text(&self, text: &str) {
+    pub(crate) async fn send_text(&self, text: &str) {
         self.cluster
             .send(&root(), text_broadcast(text))
             .await

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::cluster::{Broadcast, Local, LocalAck, Namespace, Payload, Room, SocketInfo, Target};
 
 /// A namespace that remembers what it was told and answers as it was made.
-pub(in crate::cluster) struct FakeLocal {
+pub(crate) struct FakeLocal {
     namespace: Namespace,
     texts: Mutex<Vec<String>>,
     calls: Mutex<Vec<String>>,
@@ -20,7 +20,7 @@ pub(in crate::cluster) struct FakeLocal {
 }
 
 impl FakeLocal {
-    pub(in crate::cluster) fn new(namespace: &str) -> Self {
+    pub(crate) fn new(namespace: &str) -> Self {
         Self {
             namespace: Namespace::from(namespace),
             texts: Mutex::default(),
@@ -33,7 +33,7 @@ impl FakeLocal {
     }
 
     /// With a socket that is in this room and acknowledges with its own id.
-    pub(in crate::cluster) fn with_socket(mut self, id: &str, room: &str) -> Self {
+    pub(crate) fn with_socket(mut self, id: &str, room: &str) -> Self {
         self.sockets.push(SocketInfo {
             id: id.into(),
             rooms: vec![Room::from(id), Room::from(room)],
@@ -49,33 +49,43 @@ impl FakeLocal {
     }
 
     /// With so many clients that never acknowledge.
-    pub(in crate::cluster) fn with_silent(mut self, clients: u32) -> Self {
+    pub(crate) fn with_silent(mut self, clients: u32) -> Self {
         self.silent = clients;
         self
     }
 
     /// Whose sockets lose so many packets of each broadcast.
-    pub(in crate::cluster) fn with_packet_drops(mut self, packets: usize) -> Self {
+    pub(crate) fn with_packet_drops(mut self, packets: usize) -> Self {
         self.packet_drops = packets;
         self
     }
 
     /// The texts of the broadcasts that it was given.
-    pub(in crate::cluster) fn texts(&self) -> Vec<String> {
+    pub(crate) fn texts(&self) -> Vec<String> {
         self.texts.lock().unwrap().clone()
     }
 
-    pub(in crate::cluster) fn count_texts(&self) -> usize {
+    pub(crate) fn count_texts(&self) -> usize {
         self.texts.lock().unwrap().len()
     }
 
     /// Everything else that it was told.
-    pub(in crate::cluster) fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap().clone()
     }
 
     fn note(&self, call: String) {
         self.calls.lock().unwrap().push(call);
+    }
+
+    fn select(&self, target: &Target) -> impl Iterator<Item = &SocketInfo> {
+        let is_in = |socket: &SocketInfo, rooms: &[Room]| {
+            rooms.iter().any(|room| socket.rooms.contains(room))
+        };
+        self.sockets.iter().filter(move |socket| {
+            (target.rooms.is_empty() || is_in(socket, &target.rooms))
+                && !is_in(socket, &target.except)
+        })
     }
 }
 
@@ -98,8 +108,15 @@ impl Local for FakeLocal {
         time: Duration,
     ) -> (u32, BoxStream<'static, LocalAck>) {
         self.note(format!("ask {} for {time:?}", broadcast.data.json));
-        let clients = u32::try_from(self.acks.len()).unwrap() + self.silent;
-        let answers = stream::iter(self.acks.clone());
+        let selected = self.select(&broadcast.target).map(|socket| &socket.id);
+        let selected: Vec<_> = selected.collect();
+        let acks = self
+            .acks
+            .iter()
+            .filter(|ack| selected.contains(&&ack.socket));
+        let acks: Vec<_> = acks.cloned().collect();
+        let clients = u32::try_from(acks.len()).unwrap() + self.silent;
+        let answers = stream::iter(acks);
         if self.silent == 0 {
             return (clients, answers.boxed());
         }
@@ -107,25 +124,24 @@ impl Local for FakeLocal {
         (clients, answers.chain(at_the_end).boxed())
     }
 
-    fn join(&self, _target: &Target, rooms: &[Room]) {
-        self.note(format!("join {rooms:?}"));
+    fn join(&self, target: &Target, rooms: &[Room]) {
+        self.note(format!("join {rooms:?}{}", whom(target)));
     }
 
-    fn leave(&self, _target: &Target, rooms: &[Room]) {
-        self.note(format!("leave {rooms:?}"));
+    fn leave(&self, target: &Target, rooms: &[Room]) {
+        self.note(format!("leave {rooms:?}{}", whom(target)));
     }
 
-    fn disconnect(&self, _target: &Target, close: bool) {
-        self.note(format!("disconnect {close}"));
+    fn disconnect(&self, target: &Target, close: bool) {
+        self.note(format!("disconnect {close}{}", whom(target)));
     }
 
-    fn sockets(&self, _target: &Target) -> Vec<SocketInfo> {
-        self.sockets.clone()
+    fn sockets(&self, target: &Target) -> Vec<SocketInfo> {
+        self.select(target).cloned().collect()
     }
 
-    fn rooms(&self, _target: &Target) -> Vec<Room> {
-        self.sockets
-            .iter()
+    fn rooms(&self, target: &Target) -> Vec<Room> {
+        self.select(target)
             .flat_map(|socket| {
                 let own = Room::Text(socket.id.clone());
                 let joined = socket.rooms.iter().filter(move |room| **room != own);
@@ -138,5 +154,13 @@ impl Local for FakeLocal {
         self.sockets
             .iter()
             .any(|socket| socket.rooms.contains(room))
+    }
+}
+
+/// Nothing for all sockets.
+fn whom(target: &Target) -> String {
+    match &*target.rooms {
+        [] => String::new(),
+        rooms => format!(" for {rooms:?}"),
     }
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::time::{Instant, timeout as within};
 
 use crate::cluster::{
-    Body, ClusterOptions, Event, NodeId, Payload, RemoteAck, RequestId, testing::*,
+    Body, ClusterOptions, Event, NodeId, OutboxOptions, Payload, RemoteAck, RequestId, SendError,
+    testing::*,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -151,4 +153,38 @@ async fn a_node_without_clients_counts_zero() {
     })
     .await;
     assert!(!b.wire.sent_kinds().contains(&"client-ack"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_outbox_keeps_nobody_beyond_its_time() {
+    let outbox = OutboxOptions {
+        max_messages: 1,
+        ..OutboxOptions::default()
+    };
+    let options = ClusterOptions {
+        outbox,
+        ..ClusterOptions::default()
+    };
+    let [a, b] = Hub::default().members(&options).await;
+    a.wire.hold();
+    a.send_text("stuck").await;
+    let started = Instant::now();
+    let mut acks = within(DAY, ask(&a, SECOND)).await.expect("it ends");
+    assert_eq!(acks.next().await, None);
+    assert_eq!(started.elapsed(), SECOND);
+    assert_eq!(acks.missing(), [node("b")]);
+
+    b.cluster.leave(&root()).await;
+    a.wire.let_go();
+    eventually("b is gone", || a.cluster.server_count(&root()) == 1).await;
+    a.wire.hold();
+    a.send_text("stuck").await;
+    let (root, data) = (root(), broadcast("[\"q\"]"));
+    let asked = a.cluster.broadcast_with_ack(&root, data, SECOND);
+    let asked = within(DAY, asked).await.expect("it ends");
+    assert_eq!(
+        asked.err(),
+        Some(SendError::NoRoomInTime),
+        "nobody could be named as missing"
+    );
 }

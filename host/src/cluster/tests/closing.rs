@@ -94,7 +94,7 @@ async fn after_closing_everything_is_refused_and_nothing_waits() {
         .cluster
         .fetch_sockets(&root, Target::default(), None)
         .await;
-    assert!(found.unwrap().items.is_empty());
+    assert_eq!(found.err(), Some(SendError::Closed));
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,4 +10,5 @@ mod membership;
 mod node_events;
 mod requests;
 mod sending;
+mod served;
 mod servers;

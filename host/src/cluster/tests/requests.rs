@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
+use tokio::time::{Instant, sleep};
+
 use crate::cluster::{
-    Body, ClusterOptions, Event, Membership, NodeId, Room, SendError, Target, TransportInfo,
-    testing::*,
+    Body, ClusterOptions, Event, Membership, NodeId, Partial, Room, SendError, SocketInfo, Target,
+    TransportInfo, testing::*,
 };
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn node(id: &str) -> NodeId {
     NodeId::from(id)
 }
 
 /// Who answered, with how many sockets each.
-fn summary(items: &[(NodeId, Vec<crate::cluster::SocketInfo>)]) -> Vec<(String, usize)> {
+fn summary(items: &[(NodeId, Vec<SocketInfo>)]) -> Vec<(String, usize)> {
     let mut summary: Vec<_> = items
         .iter()
         .map(|(node, sockets)| (node.to_string(), sockets.len()))
@@ -253,18 +258,24 @@ async fn a_full_outbox_costs_a_request_its_time_and_no_more() {
     drop(b);
 }
 
+async fn find(member: &Member, id: &str, wait: Duration) -> Partial<(NodeId, SocketInfo)> {
+    let root = root();
+    let found = member.cluster.find_socket(&root, id, Some(wait));
+    found.await.unwrap()
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_search_ends_with_the_first_socket_while_others_are_silent() {
+async fn a_search_ends_with_the_socket_while_others_are_silent() {
     let [a, b, c] = Hub::default().members(&ClusterOptions::default()).await;
     b.enter(FakeLocal::new("/").with_socket("b1", "r"));
     c.wire.hold();
-    let started = tokio::time::Instant::now();
-    let found = a
-        .cluster
-        .find_sockets(&root(), Target::default(), None)
-        .await
-        .unwrap();
-    assert_eq!(summary(&found.items), [("b".into(), 1)]);
+    let started = Instant::now();
+    let found = find(&a, "b1", DAY).await;
+    assert_eq!(found.items.len(), 1);
+    assert_eq!(
+        (&found.items[0].0, &*found.items[0].1.id),
+        (&node("b"), "b1")
+    );
     assert!(
         found.is_complete(),
         "nobody is missing: {:?}",
@@ -275,16 +286,37 @@ async fn a_search_ends_with_the_first_socket_while_others_are_silent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_search_does_not_end_with_a_socket_that_has_joined_a_room_of_that_name() {
+    let [a, b, c] = Hub::default().members(&ClusterOptions::default()).await;
+    b.enter(FakeLocal::new("/").with_socket("watcher", "c1"));
+    c.enter(FakeLocal::new("/").with_socket("c1", "r"));
+    // The watcher's answer comes first.
+    c.wire.hold();
+    let let_go = async {
+        sleep(Duration::from_secs(1)).await;
+        c.wire.let_go();
+    };
+    let (found, ()) = join(find(&a, "c1", DAY), let_go).await;
+    assert_eq!(found.items.len(), 1);
+    assert_eq!(
+        (&found.items[0].0, &*found.items[0].1.id),
+        (&node("c"), "c1")
+    );
+    assert!(found.is_complete());
+
+    let found = find(&a, "r", DAY).await;
+    assert!(found.items.is_empty(), "a room is not a socket");
+    assert!(found.is_complete());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_search_without_a_find_waits_for_all_and_says_who_is_missing() {
     let [a, b, c] = Hub::default().members(&ClusterOptions::default()).await;
-    let (root, wait) = (root(), Some(Duration::from_secs(2)));
-    let search = || a.cluster.find_sockets(&root, Target::default(), wait);
-    let found = search().await.unwrap();
-    assert_eq!(summary(&found.items), [("b".into(), 0), ("c".into(), 0)]);
-    assert!(found.is_complete());
+    let found = find(&a, "nobody", DAY).await;
+    assert!(found.items.is_empty() && found.is_complete());
     c.wire.cut();
-    let found = search().await.unwrap();
-    assert_eq!(summary(&found.items), [("b".into(), 0)]);
+    let found = find(&a, "nobody", Duration::from_secs(2)).await;
+    assert!(found.items.is_empty());
     assert_eq!(found.missing, [node("c")]);
     drop(b);
 }

@@ -1,14 +1,21 @@
 //! What is asked of the applications on the other servers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use tokio::time::{Instant, sleep, timeout as within};
 
 use crate::cluster::{
-    Answer, Body, Call, Cluster, ClusterOptions, Event, Membership, NodeId, OutboxOptions, Partial,
-    Payload, QUERY_EVENT, Reply, RequestId, SendError, TransportInfo, testing::*,
+    Answer, Body, Call, Cluster, ClusterOptions, Event, Membership, NodeId, OutboxFull,
+    OutboxOptions, Partial, Payload, QUERY_EVENT, Reply, RequestId, SendError, TransportInfo,
+    testing::*,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -240,31 +247,93 @@ async fn an_event_is_sent_also_when_nobody_is_known_but_a_query_is_not() {
     assert!(started.elapsed() < SECOND);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_event_that_nobody_is_known_for_waits_for_room_in_the_outbox() {
+/// Members of a cluster whose first one has a full outbox.
+async fn with_full_outbox<const N: usize>(when_full: OutboxFull) -> [Member; N] {
     let outbox = OutboxOptions {
         max_messages: 1,
+        when_full,
         ..OutboxOptions::default()
     };
     let options = ClusterOptions {
         outbox,
         ..ClusterOptions::default()
     };
-    let [a] = Hub::default().members(&options).await;
-    eventually("it said hello", || !a.wire.sent_kinds().is_empty()).await;
-    a.wire.hold();
-    a.send_text("stuck").await;
-    let asked = ask(&a, SECOND);
+    let members = Hub::default().members(&options).await;
+    eventually("it said hello", || !members[0].wire.sent_kinds().is_empty()).await;
+    members[0].wire.hold();
+    members[0].send_text("stuck").await;
+    members
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_nobody_is_known_for_waits_for_room_in_the_outbox() {
+    let [a] = with_full_outbox(OutboxFull::Wait).await;
     let let_go = async {
         sleep(10 * SECOND).await;
         a.wire.let_go();
     };
-    let (asked, ()) = join(asked, let_go).await;
+    let (asked, ()) = join(ask(&a, DAY), let_go).await;
     assert!(asked.is_complete());
     eventually("it is sent", || {
         a.wire.sent_kinds().contains(&"server-event")
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_outbox_keeps_nobody_beyond_its_time() {
+    let [a] = with_full_outbox(OutboxFull::Wait).await;
+    let (root, started) = (root(), Instant::now());
+    let asked = a
+        .cluster
+        .server_event_with_ack(&root, event("e", "1"), Some(SECOND));
+    let asked = within(DAY, asked).await.expect("it ends");
+    assert_eq!(asked.err(), Some(SendError::NoRoomInTime));
+    assert_eq!(started.elapsed(), SECOND);
+
+    let [a, b] = with_full_outbox(OutboxFull::Wait).await;
+    let started = Instant::now();
+    let asked = within(DAY, ask(&a, SECOND)).await.expect("it ends");
+    assert_eq!(asked.missing, [node("b")], "who could not be asked");
+    assert_eq!(started.elapsed(), SECOND);
+    assert_eq!(a.cluster.stats().pending_requests, 0);
+    drop(b);
+}
+
+#[tokio::test(start_paused = true)]
+async fn this_node_is_not_asked_when_the_others_cannot_be() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    for (when_full, error) in [
+        (OutboxFull::Fail, true),
+        // Then it is the time that is over.
+        (OutboxFull::Wait, false),
+    ] {
+        let [a, b] = with_full_outbox(when_full).await;
+        let called = calls.clone();
+        a.cluster.on_query(
+            &root(),
+            "k",
+            handler(move |_| {
+                called.fetch_add(1, Ordering::SeqCst);
+                async { Reply::Value(None) }
+            }),
+        );
+        let data = Payload::text("0");
+        let asked = a.cluster.query(&root(), "k", data, Some(SECOND)).await;
+        match error {
+            true => assert!(matches!(asked, Err(SendError::Full { .. })), "{asked:?}"),
+            false => assert_eq!(asked.unwrap().missing, [node("a"), node("b")]),
+        }
+        settle().await;
+        assert_eq!(calls.load(Ordering::SeqCst), 0, "{when_full:?}");
+
+        a.wire.let_go();
+        eventually("there is room", || a.cluster.stats().outbox_messages == 0).await;
+        let asked = query(&a.cluster, Payload::text("0"), SECOND).await;
+        assert!(asked.is_complete());
+        assert_eq!(calls.swap(0, Ordering::SeqCst), 1, "{when_full:?}");
+        drop(b);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -512,4 +581,12 @@ async fn a_handler_may_ask_the_others_itself() {
         (node("c"), value("0")),
     ];
     assert_eq!(asked.items, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_event_that_carries_queries_takes_no_handler() {
+    let [a] = Hub::default().members(&ClusterOptions::default()).await;
+    a.cluster
+        .on_server_event(&root(), QUERY_EVENT, answering("1"));
+    assert!(!a.cluster.off_server_event(&root(), QUERY_EVENT));
 }

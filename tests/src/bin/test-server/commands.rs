@@ -1,4 +1,5 @@
-//! Carries out one command: each is what a user of socketioxide would write, and its result as JSON.
+//! Carries out one command: each is what a user of socketioxide or Switchboard would write, and its
+//! result as JSON. Here is what socketioxide's operators do; `whole_cluster.rs` has the rest.
 
 use std::time::Duration;
 
@@ -16,22 +17,24 @@ use switchboard_tests::{
     value::Args,
 };
 
-use crate::{Adapter, flood};
+use crate::{
+    Adapter, flood,
+    handlers::{NAMESPACES, SocketData},
+    records::Records,
+    whole_cluster,
+};
 
 /// What commands work on.
 pub(crate) struct Commands {
-    io: SocketIo<Adapter>,
-    board: Board,
+    pub(crate) io: SocketIo<Adapter>,
+    pub(crate) board: Board,
+    pub(crate) records: Records,
 }
 
 /// A failure is reported as text: tests compare it with nothing, people read it.
-type Outcome<T> = Result<T, String>;
+pub(crate) type Outcome<T> = Result<T, String>;
 
 impl Commands {
-    pub(crate) fn new(io: SocketIo<Adapter>, board: Board) -> Self {
-        Self { io, board }
-    }
-
     pub(crate) async fn run(&self, command: Command) -> Outcome<Value> {
         match command {
             Command::Node => Ok(json!(self.board.node().to_string())),
@@ -41,7 +44,7 @@ impl Commands {
                 select,
                 event,
                 args,
-            } => {
+            } if !select.board => {
                 let args = Args::from_json(&args)?;
                 self.operators(&select)?
                     .emit(event, &args)
@@ -53,7 +56,7 @@ impl Commands {
                 select,
                 event,
                 args,
-            } => {
+            } if !select.board => {
                 let args = Args::from_json(&args)?;
                 let acks = self.operators(&select)?.emit_with_ack(event, &args).await;
                 collect(acks.map_err(text)?).await
@@ -63,28 +66,40 @@ impl Commands {
                 let rooms = self.operators(&select)?.rooms().await.map_err(text)?;
                 Ok(json!(rooms))
             }
-            Command::Join { select, rooms } => {
+            Command::Join { select, rooms } if !select.board => {
                 self.operators(&select)?.join(rooms).await.map_err(text)?;
                 Ok(Value::Null)
             }
-            Command::Leave { select, rooms } => {
+            Command::Leave { select, rooms } if !select.board => {
                 self.operators(&select)?.leave(rooms).await.map_err(text)?;
                 Ok(Value::Null)
             }
-            Command::Disconnect { select } => {
+            Command::Disconnect {
+                select,
+                close: false,
+            } if !select.board => {
                 self.operators(&select)?.disconnect().await.map_err(text)?;
                 Ok(Value::Null)
             }
-            Command::Remote(remote) => self.remote(remote).await,
+            Command::Remote(remote) if !remote.board => self.remote(remote).await,
             Command::Flood(flood) => {
                 let operators = self.operators(&flood.select)?;
                 to_json(flood::run(operators, &flood).await?)
             }
+            Command::ServerEvents { nsp } => to_json(self.records.server_events(&nsp)),
+            Command::NodeEvents => to_json(self.records.node_events()),
+            Command::SetData { socket, data } => self.set_data(&socket, &data),
+            other => whole_cluster::run(&self.board, other).await,
         }
     }
 
     /// `io.of(…).to(…).except(…)`, as a user would chain it.
     fn operators(&self, select: &Select) -> Outcome<BroadcastOperators<Adapter>> {
+        if select.board {
+            return Err(
+                "only Switchboard's operators were asked for, and they cannot do this".into(),
+            );
+        }
         let namespace = self
             .io
             .of(&select.nsp)
@@ -165,7 +180,20 @@ impl Commands {
                 socket.disconnect().await.map_err(text)?;
                 Ok(Value::Null)
             }
+            RemoteAction::Close => Err("only Switchboard's operators close connections".into()),
         }
+    }
+
+    fn set_data(&self, socket: &str, data: &Value) -> Outcome<Value> {
+        let id: Sid = socket.parse().map_err(text)?;
+        let data = SocketData::from_json(data)?;
+        let socket = NAMESPACES
+            .iter()
+            .filter_map(|namespace| self.io.of(*namespace))
+            .find_map(|namespace| namespace.get_socket(id))
+            .ok_or_else(|| format!("this server has no socket {socket}"))?;
+        socket.extensions.insert(data);
+        Ok(Value::Null)
     }
 }
 
@@ -189,10 +217,10 @@ async fn collect(acks: impl Stream<Item = (Sid, Result<Args, AckError>)>) -> Out
     to_json(acks)
 }
 
-fn to_json(value: impl Serialize) -> Outcome<Value> {
+pub(crate) fn to_json(value: impl Serialize) -> Outcome<Value> {
     serde_json::to_value(value).map_err(text)
 }
 
-fn text(error: impl ToString) -> String {
+pub(crate) fn text(error: impl ToString) -> String {
     error.to_string()
 }

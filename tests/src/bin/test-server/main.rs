@@ -1,7 +1,7 @@
 //! A Socket.IO server of a cluster that does what it is told: the subject of the integration tests.
 //!
-//! It is an ordinary socketioxide server with an ordinary Switchboard; what is special is the
-//! console (`console.rs`): commands as JSON lines on standard input. By hand:
+//! It is an ordinary socketioxide server with an ordinary Switchboard; what is special is that it
+//! takes commands (`switchboard_tests::protocol`) as JSON lines on standard input. By hand:
 //!
 //! ```text
 //! $ test-server --config switchboard.toml
@@ -10,17 +10,27 @@
 //! {"id":1,"ok":3}
 //! ```
 
+mod answers;
 mod args;
 mod commands;
-mod console;
 mod flood;
 mod handlers;
+mod records;
+mod whole_cluster;
 
-use std::{error::Error, future::IntoFuture, io, process::ExitCode, time::Duration};
+use std::{
+    error::Error, future::IntoFuture, io, net::SocketAddr, process::ExitCode, sync::Arc,
+    time::Duration,
+};
 
-use axum::serve::ListenerExt;
+use axum::{
+    extract::{ConnectInfo, Request},
+    middleware::map_request,
+    serve::ListenerExt,
+};
 use socketioxide::{ParserConfig, SocketIo, adapter::Emitter};
-use switchboard_tests::protocol::Parser;
+use switchboard::PeerAddr;
+use switchboard_tests::{console, protocol::Parser};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -28,7 +38,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{args::Args, commands::Commands};
+use crate::{args::Args, commands::Commands, handlers::SocketData, records::Records};
 
 /// The adapter under test, of which everything here is made.
 type Adapter = switchboard::Adapter<Emitter>;
@@ -69,7 +79,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
         Parser::Common => builder.with_parser(ParserConfig::common()),
         Parser::Msgpack => builder.with_parser(ParserConfig::msgpack()),
     };
-    let (layer, io) = builder.with_adapter::<Adapter>(board.clone()).build_layer();
+    board.socket_data_extension::<SocketData>();
+    let (layer, io) = board.layer(builder);
+    let records = Records::default();
+    let _following = records.follow(&board);
+    answers::register(&board, &args.name, &records);
     handlers::register(&io)?;
 
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
@@ -80,14 +94,25 @@ async fn run() -> Result<(), Box<dyn Error>> {
             tracing::warn!("cannot set TCP_NODELAY: {error}");
         }
     });
-    let app = axum::Router::new().layer(layer);
+    let app = axum::Router::new()
+        .layer(layer)
+        .layer(map_request(note_peer))
+        .into_make_service_with_connect_info::<SocketAddr>();
     let server = tokio::spawn(axum::serve(listener, app).into_future());
 
     tracing::info!("{} is node {}", args.name, board.node());
     println!("LISTENING http://{address}");
-    let commands = Commands::new(io.clone(), board.clone());
+    let commands = Arc::new(Commands {
+        io: io.clone(),
+        board: board.clone(),
+        records,
+    });
+    let run = move |command| {
+        let commands = Arc::clone(&commands);
+        async move { commands.run(command).await }
+    };
     tokio::select! {
-        () = console::run(commands), if args.exit_with_stdin => {}
+        () = console::run(run), if args.exit_with_stdin => {}
         result = stop_signal() => result?,
     }
 
@@ -95,6 +120,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
     server.abort();
     stopped.map_err(|_| format!("did not stop within {} s", STOP_LIMIT.as_secs()))?;
     Ok(())
+}
+
+/// Tells Switchboard where a request comes from, in the way that it knows.
+async fn note_peer(ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request) -> Request {
+    request.extensions_mut().insert(PeerAddr(peer));
+    request
 }
 
 async fn stop(io: &SocketIo<Adapter>, board: &switchboard::Board) {

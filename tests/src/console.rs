@@ -1,30 +1,34 @@
 //! Commands in, answers out: JSON lines on standard input and output. Commands run at the same time
-//! and are answered as they finish; what they do is in `commands.rs`.
+//! and are answered as they finish; what they do is the program's. `process.rs` is the other side.
 
 use std::{io::BufRead, sync::Arc};
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use switchboard_tests::protocol::Command;
 use tokio::{io::AsyncWriteExt, sync::mpsc, task::JoinSet};
-
-use crate::commands::Commands;
 
 /// Lines read ahead of the commands.
 const MAX_QUEUED_LINES: usize = 64;
-/// Commands under way; further ones wait.
-const MAX_RUNNING: usize = 64;
+/// Commands under way; further ones wait. Thousands of questions at one time are a thing to test.
+const MAX_RUNNING: usize = 8192;
 
-/// Runs until standard input ends; commands under way are dropped then.
-pub(crate) async fn run(commands: Commands) {
-    let commands = Arc::new(commands);
+/// Runs until standard input ends; commands under way are dropped then. A command that fails says
+/// why in text: tests compare it with nothing, people read it.
+pub async fn run<C, Run, Running>(run: Run)
+where
+    C: DeserializeOwned + Send + 'static,
+    Run: Fn(C) -> Running + Send + Sync + 'static,
+    Running: Future<Output = Result<Value, String>> + Send,
+{
+    let run = Arc::new(run);
     let mut lines = read_stdin();
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
             line = lines.recv(), if running.len() < MAX_RUNNING => match line {
                 Some(line) => {
-                    let commands = Arc::clone(&commands);
-                    running.spawn(async move { answer(&commands, &line).await });
+                    let run = Arc::clone(&run);
+                    running.spawn(async move { answer(&*run, &line).await });
                 }
                 None => return,
             },
@@ -53,18 +57,22 @@ fn read_stdin() -> mpsc::Receiver<String> {
     receiver
 }
 
-async fn answer(commands: &Commands, line: &str) -> Value {
+async fn answer<C, Running>(run: impl Fn(C) -> Running, line: &str) -> Value
+where
+    C: DeserializeOwned,
+    Running: Future<Output = Result<Value, String>>,
+{
     let (id, command) = match parse(line) {
         Ok(parsed) => parsed,
         Err((id, error)) => return json!({ "id": id, "error": error }),
     };
-    match commands.run(command).await {
+    match run(command).await {
         Ok(value) => json!({ "id": id, "ok": value }),
         Err(error) => json!({ "id": id, "error": error }),
     }
 }
 
-fn parse(line: &str) -> Result<(u64, Command), (u64, String)> {
+fn parse<C: DeserializeOwned>(line: &str) -> Result<(u64, C), (u64, String)> {
     let mut command: Value =
         serde_json::from_str(line).map_err(|error| (0, format!("not JSON: {error}")))?;
     let id = command
@@ -86,13 +94,12 @@ async fn write(reply: &Value) -> std::io::Result<()> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use switchboard_tests::protocol::Command;
-
     use super::parse;
+    use crate::protocol::Command;
 
     #[test]
     fn a_command_has_a_number() {
-        let (id, command) = parse(r#"{"id":3,"op":"server_count","nsp":"/"}"#).unwrap();
+        let (id, command) = parse::<Command>(r#"{"id":3,"op":"server_count","nsp":"/"}"#).unwrap();
         assert_eq!(id, 3);
         assert!(matches!(command, Command::ServerCount { nsp } if nsp == "/"));
     }
@@ -100,7 +107,7 @@ mod tests {
     #[test]
     fn an_action_on_a_remote_socket_is_one_flat_object() {
         let line = r#"{"id":3,"op":"remote","nsp":"/","socket":"a","action":{"join":["b"]}}"#;
-        let (_, command) = parse(line).unwrap();
+        let (_, command) = parse::<Command>(line).unwrap();
         assert!(matches!(command, Command::Remote(remote) if remote.socket == "a"));
     }
 
@@ -111,7 +118,7 @@ mod tests {
             ("{}", 0, "needs an `id`"),
             (r#"{"id":4,"op":"dance"}"#, 4, "unknown variant"),
         ] {
-            let (answered, error) = parse(line).unwrap_err();
+            let (answered, error) = parse::<Command>(line).unwrap_err();
             assert_eq!(answered, id);
             assert!(error.contains(expected), "{error}");
         }

@@ -2,20 +2,21 @@
 //! speed: many small events, sizes from nothing to a megabyte, text and binary, across rooms.
 
 use serde_json::json;
-use switchboard_tests::{
-    Client, Clients, Cluster, Connect, Error, Flood, FloodReport, Select, Server, Tally,
-};
+
+use super::{Outcome, Setting};
+use crate::{Client, Clients, Error, Flood, FloodReport, Select, Server, Tally};
 
 /// The only room that a flood goes to, so that servers without a client in it do no more than they
 /// must.
 const ROOM: &str = "flooded";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_thousand_small_events_arrive_complete_and_in_order() -> Result<(), Error> {
+pub(super) async fn a_hundred_thousand_small_events_arrive_complete_and_in_order(
+    setting: &Setting,
+) -> Outcome {
     const COUNT: u64 = 100_000;
-    let cluster = Cluster::builder().nodes(2).start().await?;
+    let cluster = setting.cluster().nodes(2).start().await?;
     let clients = Clients::start().await?;
-    let client = connect(&clients, cluster.node(1)).await?;
+    let client = connect(setting, &clients, cluster.node(1)).await?;
 
     let flood = Flood::new(Select::all().to(ROOM), "small", COUNT, 64);
     let report = cluster.node(0).flood(flood).await?;
@@ -23,13 +24,12 @@ async fn a_hundred_thousand_small_events_arrive_complete_and_in_order() -> Resul
     assert_perfect(&client, "small", COUNT).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn events_of_all_sizes_stay_in_order() -> Result<(), Error> {
+pub(super) async fn events_of_all_sizes_stay_in_order(setting: &Setting) -> Outcome {
     const COUNT: u64 = 420;
     const SIZES: [usize; 7] = [0, 1_000_000, 1, 16_384, 64, 100_000, 1_024];
-    let cluster = Cluster::builder().nodes(2).start().await?;
+    let cluster = setting.cluster().nodes(2).start().await?;
     let clients = Clients::start().await?;
-    let client = connect(&clients, cluster.node(1)).await?;
+    let client = connect(setting, &clients, cluster.node(1)).await?;
 
     let flood = Flood::new(Select::all().to(ROOM), "mixed", COUNT, 0).mixed(&SIZES);
     let report = cluster.node(0).flood(flood).await?;
@@ -37,12 +37,11 @@ async fn events_of_all_sizes_stay_in_order() -> Result<(), Error> {
     assert_perfect(&client, "mixed", COUNT).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn events_for_different_rooms_stay_in_order() -> Result<(), Error> {
+pub(super) async fn events_for_different_rooms_stay_in_order(setting: &Setting) -> Outcome {
     const COUNT: u64 = 20_000;
-    let cluster = Cluster::builder().nodes(2).start().await?;
+    let cluster = setting.cluster().nodes(2).start().await?;
     let clients = Clients::start().await?;
-    let how = Connect::default().room("red").room("green").room("blue");
+    let how = setting.connect().room("red").room("green").room("blue");
     let client = clients.connect(cluster.node(1).url(), how).await?;
 
     let mut flood = Flood::new(Select::all(), "rooms", COUNT, 64).mixed(&[64, 2_000, 0]);
@@ -52,14 +51,15 @@ async fn events_for_different_rooms_stay_in_order() -> Result<(), Error> {
     assert_perfect(&client, "rooms", COUNT).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn servers_that_all_send_at_once_keep_their_own_order() -> Result<(), Error> {
+pub(super) async fn servers_that_all_send_at_once_keep_their_own_order(
+    setting: &Setting,
+) -> Outcome {
     const COUNT: u64 = 20_000;
-    let cluster = Cluster::builder().nodes(3).start().await?;
+    let cluster = setting.cluster().nodes(3).start().await?;
     let clients = Clients::start().await?;
     let mut receivers = Vec::new();
     for node in cluster.nodes() {
-        receivers.push(connect(&clients, node).await?);
+        receivers.push(connect(setting, &clients, node).await?);
     }
 
     let floods = cluster.nodes().iter().map(|node| {
@@ -77,13 +77,12 @@ async fn servers_that_all_send_at_once_keep_their_own_order() -> Result<(), Erro
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_join_takes_effect_between_the_events_around_it() -> Result<(), Error> {
+pub(super) async fn a_join_takes_effect_between_the_events_around_it(setting: &Setting) -> Outcome {
     const ROUNDS: usize = 200;
-    let cluster = Cluster::builder().nodes(2).start().await?;
+    let cluster = setting.cluster().nodes(2).start().await?;
     let clients = Clients::start().await?;
     let client = clients
-        .connect(cluster.node(1).url(), Connect::default())
+        .connect(cluster.node(1).url(), setting.connect())
         .await?;
     let node = cluster.node(0);
     let (socket, room) = (Select::all().to(client.id()), Select::all().to("door"));
@@ -102,9 +101,9 @@ async fn a_join_takes_effect_between_the_events_around_it() -> Result<(), Error>
     Ok(())
 }
 
-async fn connect(clients: &Clients, server: &Server) -> Result<Client, Error> {
+async fn connect(setting: &Setting, clients: &Clients, server: &Server) -> Result<Client, Error> {
     clients
-        .connect(server.url(), Connect::default().room(ROOM))
+        .connect(server.url(), setting.connect().room(ROOM))
         .await
 }
 
@@ -118,7 +117,7 @@ fn assert_accepted(report: &FloodReport, count: u64) {
 }
 
 /// Nothing is missing, and nothing more comes: a repetition would come before what is sent now.
-async fn assert_perfect(client: &Client, stream: &str, count: u64) -> Result<(), Error> {
+async fn assert_perfect(client: &Client, stream: &str, count: u64) -> Outcome {
     let tally = client.wait_for_flood(stream, count).await?;
     assert_eq!(tally, Tally::perfect(count), "{stream}");
     Ok(())

@@ -1,11 +1,14 @@
 //! Three servers, and on each of them one client over WebSocket and one over long polling.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use switchboard_tests::{Client, Clients, Cluster, Connect, Error, Parser, Select, Way};
 
-use crate::Outcome;
+use super::{Given, Outcome, Setting};
+use crate::{Client, Clients, Cluster, Connect, Emitter, Error, Select, Server, Way};
+
+/// For clients and servers that never answer: long enough for those that do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many servers.
 pub(crate) const NODES: usize = 3;
@@ -19,21 +22,16 @@ pub(crate) const CLIENTS: usize = NODES * CLIENTS_PER_NODE;
 pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
     pub(crate) clients: Vec<Client>,
-    parser: Parser,
+    setting: Setting,
     process: Clients,
 }
 
-impl Stage {
-    pub(crate) async fn set(parser: Parser) -> Result<Self, Error> {
-        let cluster = Cluster::builder()
-            .nodes(NODES)
-            .parser(parser)
-            .start()
-            .await?;
+impl Given for Stage {
+    async fn given(setting: &Setting) -> Result<Self, Error> {
         let mut stage = Self {
-            cluster,
+            cluster: setting.cluster().nodes(NODES).start().await?,
             clients: Vec::new(),
-            parser,
+            setting: setting.clone(),
             process: Clients::start().await?,
         };
         for client in 0..CLIENTS {
@@ -42,7 +40,9 @@ impl Stage {
         }
         Ok(stage)
     }
+}
 
+impl Stage {
     /// Connects a further client where client number `place` is, in the same way.
     pub(crate) async fn connect(&self, place: usize, how: Connect) -> Result<Client, Error> {
         let way = if place.is_multiple_of(2) {
@@ -50,9 +50,61 @@ impl Stage {
         } else {
             Way::Polling
         };
-        let server = self.cluster.node(place / CLIENTS_PER_NODE);
-        let how = how.way(way).parser(self.parser);
-        self.process.connect(server.url(), how).await
+        let how = how.way(way).parser(self.setting.parser());
+        let url = self.server_of(place).url();
+        self.process.connect(url, how).await
+    }
+
+    /// Connects a client to a further namespace over the same connection.
+    pub(crate) async fn connect_beside(&self, number: usize, nsp: &str) -> Result<Client, Error> {
+        let how = Connect::default().nsp(nsp);
+        self.process
+            .connect_beside(&self.clients[number], how)
+            .await
+    }
+
+    /// The server of client number `place`.
+    pub(crate) fn server_of(&self, place: usize) -> &Arc<Server> {
+        self.cluster.node(place / CLIENTS_PER_NODE)
+    }
+
+    /// Is this the node id of one of the servers?
+    pub(crate) async fn is_server(&self, id: &str) -> Result<bool, Error> {
+        for server in self.cluster.nodes() {
+            if server.node().await? == id {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits until everything that an emitter has sent to the clients so far has arrived there.
+    pub(crate) async fn emitted(&self, emitter: &Emitter) -> Outcome {
+        let mut expected = Vec::new();
+        for client in &self.clients {
+            expected.push(client.received("emitted").await?.len() + 1);
+        }
+        emitter.emit(&Select::all(), "emitted", json!([])).await?;
+        for (client, expected) in self.clients.iter().zip(expected) {
+            client.wait_for("emitted", expected).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks that a volatile event has reached the clients that could take it, and none twice.
+    pub(crate) async fn assert_volatile(&self, event: &str, args: &Value) -> Outcome {
+        self.settle().await?;
+        for (number, client) in self.clients.iter().enumerate() {
+            let received = client.received(event).await?;
+            // A polling client misses it between two of its requests, which is the meaning of
+            // volatile.
+            if number.is_multiple_of(2) {
+                assert_eq!(received, std::slice::from_ref(args), "client {number}");
+            } else {
+                assert!(received.len() <= 1, "client {number} got it twice");
+            }
+        }
+        Ok(())
     }
 
     /// Lets clients join rooms: `(client, room)`.

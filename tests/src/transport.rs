@@ -1,0 +1,243 @@
+//! What the servers of a cluster reach each other through, as a value: a scenario is written once
+//! and runs over every [`Transport`].
+//!
+//! A transport says three things: which plugin to load, what its servers meet at (a [`Backend`],
+//! which lives as long as the cluster), and what may be expected of it ([`Capabilities`]), so that a
+//! scenario never needs to be left out: it asserts what this transport promises.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use toml::{Table, Value};
+
+use crate::{Error, built};
+
+/// Restricts tests to the transport of this name.
+const VARIABLE: &str = "SWITCHBOARD_TEST_TRANSPORT";
+
+/// Hands the names of all transports that are tested to a macro: each is a function of
+/// [`Transport`]. **This list is the one place that names them.**
+#[macro_export]
+macro_rules! each_transport {
+    ($then:ident) => {
+        $then! { local }
+    };
+}
+
+/// How the servers of a cluster reach each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transport {
+    plugin: String,
+    plugins: Option<PathBuf>,
+    backend: Backend,
+    toml: String,
+    can: Capabilities,
+}
+
+/// What servers meet at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// No server: a bus, whose socket is in the cluster's folder.
+    Bus,
+}
+
+/// What may be expected of a transport, where transports differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Answers say which node gave them, so that a node that gives none can be named. Else the
+    /// missing ones are only counted.
+    pub names_nodes: bool,
+    /// A node that dies is reported at once. Else it is missed when its heartbeats stop.
+    pub reports_deaths: bool,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self {
+            names_nodes: true,
+            reports_deaths: false,
+        }
+    }
+}
+
+macro_rules! all {
+    ($($name:ident)+) => {
+        impl Transport {
+            /// Every transport that is tested.
+            pub fn all() -> Vec<Self> {
+                vec![$(Self::$name()),+]
+            }
+        }
+    };
+}
+each_transport!(all);
+
+impl Transport {
+    /// The plugin `local`: the processes of one machine on a bus.
+    pub fn local() -> Self {
+        Self::plugin("local").can(Capabilities {
+            names_nodes: true,
+            reports_deaths: true,
+        })
+    }
+
+    /// Some plugin, on a bus, of which no more is expected than of every plugin.
+    pub fn plugin(name: impl Into<String>) -> Self {
+        Self {
+            plugin: name.into(),
+            plugins: None,
+            backend: Backend::Bus,
+            toml: String::new(),
+            can: Capabilities::default(),
+        }
+    }
+
+    /// The folder with the plugin, instead of the one where our own are built.
+    pub fn folder(mut self, plugins: impl Into<PathBuf>) -> Self {
+        self.plugins = Some(plugins.into());
+        self
+    }
+
+    /// What its servers meet at.
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Configuration that it needs besides its name and its connection.
+    pub fn toml(mut self, text: impl Into<String>) -> Self {
+        self.toml = text.into();
+        self
+    }
+
+    /// What may be expected of it.
+    pub fn can(mut self, can: Capabilities) -> Self {
+        self.can = can;
+        self
+    }
+
+    /// The plugin's name.
+    pub fn name(&self) -> &str {
+        &self.plugin
+    }
+
+    /// What may be expected of it.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.can
+    }
+
+    /// Is this one to be tested? Not if the variable `SWITCHBOARD_TEST_TRANSPORT` names another.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] if the variable names none that there is: then nothing would be tested.
+    pub fn is_wanted(&self) -> Result<bool, Error> {
+        let only = env::var(VARIABLE).ok();
+        is_wanted(self.name(), only.as_deref())
+    }
+
+    /// Starts what its servers meet at, in this folder, and says how they find and use it.
+    pub(crate) fn start(&self, folder: &Path) -> Result<Started, Error> {
+        let mut config = Table::new();
+        config.insert("transport".into(), Value::String(self.plugin.clone()));
+        let plugins = match &self.plugins {
+            Some(plugins) => plugins.clone(),
+            None => built::plugins(&self.plugin)?,
+        };
+        config.insert("plugins".into(), text(&plugins)?);
+        config.insert(
+            "connections".into(),
+            match self.backend {
+                Backend::Bus => table(
+                    "bus",
+                    table("main", table("path", text(&bus_path(folder))?)),
+                ),
+            },
+        );
+        Ok(Started {
+            config,
+            more: self.toml.clone(),
+        })
+    }
+}
+
+/// What a cluster needs to know of a transport that is ready.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// Generated configuration.
+    pub(crate) config: Table,
+    /// Written configuration, to be merged over it.
+    pub(crate) more: String,
+}
+
+impl From<&str> for Transport {
+    fn from(plugin: &str) -> Self {
+        Self::all()
+            .into_iter()
+            .find(|transport| transport.name() == plugin)
+            .unwrap_or_else(|| Self::plugin(plugin))
+    }
+}
+
+impl From<&Self> for Transport {
+    fn from(transport: &Self) -> Self {
+        transport.clone()
+    }
+}
+
+/// Where the bus of the cluster in a folder is.
+pub(crate) fn bus_path(folder: &Path) -> PathBuf {
+    folder.join("bus.sock")
+}
+
+/// A path as configuration.
+pub(crate) fn text(path: &Path) -> Result<Value, Error> {
+    path.to_str()
+        .map(|path| Value::String(path.to_owned()))
+        .ok_or_else(|| Error::Test(format!("{} is not UTF-8", path.display())))
+}
+
+fn table(key: &str, value: Value) -> Value {
+    Value::Table(Table::from_iter([(key.to_owned(), value)]))
+}
+
+fn is_wanted(name: &str, only: Option<&str>) -> Result<bool, Error> {
+    let names: Vec<_> = Transport::all().into_iter().map(|t| t.plugin).collect();
+    match only {
+        Some(only) if !names.iter().any(|name| name == only) => Err(Error::Setup {
+            what: format!("{VARIABLE} is {only}, and there is no such transport"),
+            fix: format!("set it to one of: {}", names.join(", ")),
+        }),
+        Some(only) => Ok(only == name),
+        None => Ok(true),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{Transport, is_wanted};
+
+    #[test]
+    fn a_name_means_what_we_know_of_that_transport() {
+        assert_eq!(Transport::from("local"), Transport::local());
+        let unknown = Transport::from("theirs");
+        assert_eq!(unknown.name(), "theirs");
+        assert!(!unknown.capabilities().reports_deaths);
+    }
+
+    #[test]
+    fn one_transport_can_be_chosen_and_a_wrong_name_is_refused() {
+        assert!(is_wanted("local", None).unwrap());
+        assert!(is_wanted("local", Some("local")).unwrap());
+        assert!(!is_wanted("another", Some("local")).unwrap());
+        let error = is_wanted("local", Some("locla")).unwrap_err();
+        assert!(
+            error.to_string().contains("set it to one of: local"),
+            "{error}"
+        );
+    }
+}

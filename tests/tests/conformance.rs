@@ -1,0 +1,63 @@
+//! Every scenario over every transport, and with each parser where that matters. What the scenarios
+//! are is in `tests/src/scenarios`, what the transports are in `tests/src/transport.rs`.
+
+use switchboard_tests::{
+    Error, Parser, Transport, each_scenario, each_transport,
+    scenarios::{self, Outcome, Setting},
+};
+
+async fn run(transport: Transport, group: &str, name: &str, parser: Parser) -> Outcome {
+    if !transport.is_wanted()? {
+        println!("left out: another transport was asked for");
+        return Ok(());
+    }
+    let scenario = scenarios::find(group, name)
+        .ok_or_else(|| Error::Test(format!("there is no scenario {group}::{name}")))?;
+    scenario.run(Setting::new(transport, parser)).await
+}
+
+macro_rules! test {
+    ($name:ident, $transport:ident, $group:ident, $scenario:ident, $parser:expr) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() -> Outcome {
+            let (group, scenario) = (stringify!($group), stringify!($scenario));
+            run(Transport::$transport(), group, scenario, $parser).await
+        }
+    };
+}
+
+macro_rules! with_parsers {
+    (each_parser $transport:ident $group:ident $scenario:ident) => {
+        mod $scenario {
+            use super::super::super::*;
+            test! { common, $transport, $group, $scenario, Parser::Common }
+            test! { msgpack, $transport, $group, $scenario, Parser::Msgpack }
+        }
+    };
+    (one_parser $transport:ident $group:ident $scenario:ident) => {
+        test! { $scenario, $transport, $group, $scenario, Parser::Common }
+    };
+}
+
+macro_rules! groups {
+    ([$transport:ident] $($group:ident $parsers:ident { $($scenario:ident)+ })+) => {
+        $(groups! { @ $transport $group $parsers $($scenario)+ })+
+    };
+    (@ $transport:ident $group:ident $parsers:ident $($scenario:ident)+) => {
+        mod $group {
+            #[allow(unused_imports)]
+            use super::super::*;
+            $(with_parsers! { $parsers $transport $group $scenario })+
+        }
+    };
+}
+
+macro_rules! transports {
+    ($($transport:ident)+) => {
+        $(mod $transport {
+            use super::*;
+            each_scenario! { groups $transport }
+        })+
+    };
+}
+each_transport! { transports }
