@@ -85,17 +85,17 @@ pub struct EmitterOperators(Operators);
 impl EmitterOperators {
     /// Sockets in any of these rooms, or in those named before. A socket's id is a room too. An
     /// empty list, with none named before, selects **all sockets**, as in Node.js.
-    pub fn to(self, rooms: impl IntoRooms) -> Self {
+    pub fn to(&self, rooms: impl IntoRooms) -> Self {
         Self(self.0.to(rooms))
     }
 
     /// But none that is in any of these rooms.
-    pub fn except(self, rooms: impl IntoRooms) -> Self {
+    pub fn except(&self, rooms: impl IntoRooms) -> Self {
         Self(self.0.except(rooms))
     }
 
     /// Clients that cannot take the event now may miss it.
-    pub fn volatile(self) -> Self {
+    pub fn volatile(&self) -> Self {
         Self(self.0.volatile())
     }
 

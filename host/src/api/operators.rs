@@ -77,43 +77,50 @@ impl Operators {
         self.namespace.as_str()
     }
 
-    /// Sockets in any of these rooms, or in those named before. A socket's id is a room too.
-    pub fn to(mut self, rooms: impl IntoRooms) -> Self {
-        self.target.rooms.extend(rooms.into_rooms());
-        self
+    /// Sockets in any of these rooms, or in those named before. A socket's id is a room too. An
+    /// empty list, with none named before, selects **all sockets**, as in Node.js.
+    pub fn to(&self, rooms: impl IntoRooms) -> Self {
+        let mut selected = self.clone();
+        selected.target.rooms.extend(rooms.into_rooms());
+        selected
     }
 
     /// The same as [`to`](Self::to), for sentences about sockets that are in a room already.
-    pub fn within(self, rooms: impl IntoRooms) -> Self {
+    pub fn within(&self, rooms: impl IntoRooms) -> Self {
         self.to(rooms)
     }
 
     /// But none that is in any of these rooms. A socket's id is a room too.
-    pub fn except(mut self, rooms: impl IntoRooms) -> Self {
-        self.target.except.extend(rooms.into_rooms());
-        self
+    pub fn except(&self, rooms: impl IntoRooms) -> Self {
+        let mut selected = self.clone();
+        selected.target.except.extend(rooms.into_rooms());
+        selected
     }
 
     /// Only sockets of this server.
-    pub fn local(mut self) -> Self {
-        self.local_only = true;
-        self
+    pub fn local(&self) -> Self {
+        let mut selected = self.clone();
+        selected.local_only = true;
+        selected
     }
 
     /// Clients that cannot take the event now may miss it.
-    pub fn volatile(mut self) -> Self {
-        self.target.volatile = true;
-        self
+    pub fn volatile(&self) -> Self {
+        let mut selected = self.clone();
+        selected.target.volatile = true;
+        selected
     }
 
     /// How long to wait for answers, from the call that asks to its end. Default:
     /// `cluster.request_timeout_ms`.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
+    pub fn timeout(&self, timeout: Duration) -> Self {
+        let mut selected = self.clone();
+        selected.timeout = Some(timeout);
+        selected
     }
 
-    /// Sends an event to the clients. A tuple is several arguments, anything else is one; bytes
+    /// Sends an event to the clients. A tuple (also an array of fixed length, or a tuple struct) is
+    /// several arguments, `()` none, anything else one; bytes
     /// (as serde knows them) travel as binary. Waits for room in the outbox at most, never for
     /// the backend or another server. It has gone to the sockets of this server by then: a future
     /// that is dropped while it waits has reached these and no others. In a namespace that this

@@ -57,6 +57,8 @@ struct Arguments {
     left: vec::IntoIter<Tree>,
     /// Of the one that is read now, counted from 1.
     number: usize,
+    /// How many the type has. One that takes what there is may go on to the end.
+    wanted: usize,
 }
 
 impl Arguments {
@@ -65,6 +67,7 @@ impl Arguments {
             Tree::List(list) => Ok(Self {
                 left: list.into_iter(),
                 number: 0,
+                wanted: 0,
             }),
             _ => Err(PayloadError::NotAnArray),
         }
@@ -97,10 +100,10 @@ impl<'de> SeqAccess<'de> for &mut Arguments {
     ) -> Result<Option<T::Value>, TypeError> {
         self.number += 1;
         match self.left.next() {
-            Some(argument) => seed.deserialize(argument),
-            None => seed.deserialize(Missing),
+            Some(argument) => seed.deserialize(argument).map(Some),
+            None if self.number > self.wanted => Ok(None),
+            None => seed.deserialize(Missing).map(Some),
         }
-        .map(Some)
     }
 }
 
@@ -110,10 +113,29 @@ impl<'de> Deserializer<'de> for &mut Arguments {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
+        unit unit_struct seq map struct enum identifier ignored_any
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        visitor.visit_seq(self)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        self.wanted = len;
+        visitor.visit_seq(self)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        self.wanted = len;
         visitor.visit_seq(self)
     }
 

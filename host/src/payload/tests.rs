@@ -373,3 +373,39 @@ fn what_json_cannot_say_is_an_error() {
     let error = from_event("e", &odd).unwrap_err();
     assert!(matches!(error, PayloadError::NotJson(_)), "{error}");
 }
+
+/// Takes as many arguments as there are.
+struct All(Vec<u32>);
+
+impl<'de> serde::Deserialize<'de> for All {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = All;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("numbers")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<All, A::Error> {
+                let mut all = Vec::new();
+                while let Some(number) = seq.next_element()? {
+                    all.push(number);
+                }
+                Ok(All(all))
+            }
+        }
+        deserializer.deserialize_tuple(0, Visitor)
+    }
+}
+
+#[test]
+fn a_type_that_takes_what_there_is_gets_all_arguments() {
+    for (json, expected) in [
+        (r#"["event",1,2,3]"#, &[1, 2, 3][..]),
+        (r#"["event"]"#, &[]),
+    ] {
+        let All(all) = super::to_args(&Payload::text(json.to_owned())).unwrap();
+        assert_eq!(all, expected);
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Setting, Stage};
+use super::{NODES, Outcome, Setting, Stage};
 use crate::{Clients, Connect, Looked, Select, until};
 
 /// Looks like an id, and is none.
@@ -102,7 +102,35 @@ pub(super) async fn a_socket_is_found_while_another_server_stands_still(
     // The answer of the one that has it is enough.
     let rooms = cluster.node(0).rooms_of(client.id()).await?;
     assert!(matches!(rooms, Looked::Found(_)), "{rooms:?}");
+    // Nobody was given up for it.
+    assert_eq!(cluster.node(0).server_count("/").await?, NODES);
     still.resume()
+}
+
+pub(super) async fn a_socket_is_found_although_others_are_in_the_room_of_its_name(
+    setting: &Setting,
+) -> Outcome {
+    let cluster = setting.patient_cluster().start().await?;
+    let clients = Clients::start().await?;
+    let wanted = clients
+        .connect(cluster.node(2).url(), setting.connect())
+        .await?;
+    let how = setting.connect().room(wanted.id());
+    let other = clients.connect(cluster.node(1).url(), how).await?;
+    // So that the other one's server answers first.
+    let (asking, still) = (cluster.node(0), cluster.node(2));
+    still.pause().await?;
+    let looked = asking.rooms_of(wanted.id());
+    let go_on = async {
+        // Answered by that server after the first question.
+        let found = asking.rooms_of(other.id()).await?;
+        assert!(matches!(found, Looked::Found(_)), "{found:?}");
+        still.resume()
+    };
+    let (looked, gone_on) = tokio::join!(looked, go_on);
+    gone_on?;
+    assert_eq!(looked?, Looked::Found(vec![json!(wanted.id())]));
+    Ok(())
 }
 
 pub(super) async fn a_socket_that_may_be_on_a_server_that_is_silent_is_not_called_absent(

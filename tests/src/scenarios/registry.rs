@@ -98,6 +98,7 @@ macro_rules! each_scenario {
                 one_socket_is_disconnected_from_its_namespace_or_altogether
                 a_socket_that_does_not_exist_is_not_found
                 a_socket_is_found_while_another_server_stands_still
+                a_socket_is_found_although_others_are_in_the_room_of_its_name
                 a_socket_that_may_be_on_a_server_that_is_silent_is_not_called_absent
             }
             server_events one_parser {
