@@ -377,7 +377,7 @@ fn what_json_cannot_say_is_an_error() {
 /// Takes as many arguments as there are.
 struct All(Vec<u32>);
 
-impl<'de> serde::Deserialize<'de> for All {
+impl<'de> Deserialize<'de> for All {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
         impl<'de> serde::de::Visitor<'de> for Visitor {
@@ -405,7 +405,7 @@ fn a_type_that_takes_what_there_is_gets_all_arguments() {
         (r#"["event",1,2,3]"#, &[1, 2, 3][..]),
         (r#"["event"]"#, &[]),
     ] {
-        let All(all) = super::to_args(&Payload::text(json.to_owned())).unwrap();
+        let All(all) = to_args(&Payload::text(json.to_owned())).unwrap();
         assert_eq!(all, expected);
     }
 }
