@@ -88,7 +88,7 @@ impl Lagged for RedisEvent {
     }
 }
 
-/// A plugin's subscription. Clones share it; it ends with [`Subscription::end`], or when the last
+/// A plugin's subscription. Clones share it; it ends with `end`, or when the last
 /// clone is dropped.
 #[derive(Clone)]
 pub struct Subscription(Arc<Owner>);
