@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use switchboard_plugin::{
     Config, Failure, OpenFailure, Subscriber, node,
     redis::{self, Client, Command, Error, Kind},
-    types::{Event, Lag, Received, Room},
+    types::{Body, Event, Lag, Message, Received, Room},
     warn,
 };
 
@@ -84,6 +84,7 @@ impl Subscriber for In {
             .map_err(|error| Failure::Unavailable(text(error)))?;
         let mut events = Vec::with_capacity(taken.len());
         let mut replies = Vec::new();
+        let mut server = Server { joins: false };
         for event in taken {
             match event {
                 redis::Event::Message(message) => {
@@ -92,8 +93,9 @@ impl Subscriber for In {
                         channel: message.channel.as_bytes(),
                         payload: &message.payload,
                     };
-                    match self.decoder.decode(&delivery, &Server) {
+                    match self.decoder.decode(&delivery, &server) {
                         Ok(Decoded { message, reply }) => {
+                            server.joins |= message.as_ref().is_some_and(is_join);
                             events.extend(message.map(received));
                             replies.extend(reply);
                         }
@@ -157,15 +159,23 @@ impl In {
 }
 
 /// What the host knows.
-struct Server;
+struct Server {
+    /// Earlier in this poll there is a message that makes sockets join rooms. The host carries it
+    /// out after the poll, and what it says of rooms until then is out of date.
+    joins: bool,
+}
 
 impl Local for Server {
     fn has_room(&self, namespace: &str, room: &Room) -> bool {
-        node::has_room(namespace, room)
+        self.joins || node::has_room(namespace, room)
     }
 }
 
-fn received(message: switchboard_plugin::types::Message) -> Event {
+fn is_join(message: &Message) -> bool {
+    matches!(message.body, Body::SocketsJoin(_))
+}
+
+fn received(message: Message) -> Event {
     Event::Message(Received {
         message,
         offset: None,

@@ -90,7 +90,8 @@ impl<'a> Unfolded<'a> {
     pub(super) fn of(id: &'a str) -> Self {
         let folded = id.strip_prefix(FOLD).and_then(|rest| rest.split_once(FOLD));
         match folded {
-            Some((flag, json)) if is_json(json) => Self {
+            // No other flag: an id of our own questions about rooms may look like one.
+            Some((flag @ ("" | IDS_ONLY), json)) if is_json(json) => Self {
                 ids_only: flag == IDS_ONLY,
                 id: Id::Json(json),
             },
@@ -158,6 +159,13 @@ mod tests {
         );
         assert_eq!(Unfolded::of("h5-YXc").id, Id::Text("h5-YXc"));
         assert_eq!(Unfolded::of("~~not json").id, Id::Text("~~not json"));
+    }
+
+    #[test]
+    fn a_question_about_rooms_keeps_its_id_also_when_that_looks_like_a_number() {
+        let asked = as_rooms_question("1234567890123456");
+        assert_eq!(Unfolded::of(&asked).id, Id::Text(&asked));
+        assert_eq!(of_rooms_question(&asked), Some("1234567890123456"));
     }
 
     #[test]
