@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use toml::{Table, Value};
 
 use crate::{
-    Error, Launch, Parser, Server, Transport, built,
+    Error, Launch, NodeLaunch, Parser, Redis, Server, Transport, built,
     transport::{Started, bus_path, text},
     until,
 };
@@ -25,6 +25,7 @@ const BUFFER: usize = 256 * 1024;
 #[must_use = "nothing happens before `start`"]
 pub struct ClusterBuilder {
     nodes: usize,
+    node_js: Vec<NodeLaunch>,
     parser: Parser,
     transport: Transport,
     toml: Vec<String>,
@@ -34,9 +35,16 @@ pub struct ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// How many servers.
+    /// How many servers of ours.
     pub fn nodes(mut self, nodes: usize) -> Self {
         self.nodes = nodes;
+        self
+    }
+
+    /// A Node.js server as well, after ours and those named before. It gets the cluster's parser and
+    /// a number in the order of all servers.
+    pub fn node_js(mut self, launch: NodeLaunch) -> Self {
+        self.node_js.push(launch);
         self
     }
 
@@ -94,7 +102,9 @@ impl ClusterBuilder {
             .prefix("sb-")
             .tempdir()
             .map_err(Error::system("cannot make a temporary folder"))?;
-        let config = self.config(self.transport.start(folder.path())?)?;
+        let mut transport = self.transport.start(folder.path()).await?;
+        let backend = transport.server.take();
+        let config = self.config(transport)?;
         let path = folder.path().join("switchboard.toml");
         fs::write(&path, config.to_string()).map_err(Error::system("cannot write the config"))?;
 
@@ -108,16 +118,22 @@ impl ClusterBuilder {
                 env: self.env,
             },
             nodes: Vec::new(),
+            backend,
             folder,
         };
         for _ in 0..self.nodes {
             cluster.add_node().await?;
         }
+        for launch in self.node_js {
+            cluster.add_node_js(launch).await?;
+        }
         Ok(cluster)
     }
 
     fn config(&self, transport: Started) -> Result<Table, Error> {
-        let Started { mut config, more } = transport;
+        let Started {
+            mut config, more, ..
+        } = transport;
         // One for all tests: each plugin is compiled once, not once for each server.
         config.insert("cache".into(), text(&built::cache())?);
         for more in std::iter::once(&more).chain(&self.toml) {
@@ -137,6 +153,7 @@ pub struct Cluster {
     nodes: Vec<Arc<Server>>,
     launch: Launch,
     wait_for_all: bool,
+    backend: Option<Redis>,
     folder: TempDir,
 }
 
@@ -145,6 +162,7 @@ impl Cluster {
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder {
             nodes: 3,
+            node_js: Vec::new(),
             parser: Parser::Common,
             transport: Transport::local(),
             toml: Vec::new(),
@@ -172,10 +190,26 @@ impl Cluster {
     /// # Errors
     /// What [`Server::start`] says.
     pub async fn add_node(&mut self) -> Result<&Arc<Server>, Error> {
+        self.launch.name = format!("node {}", self.nodes.len());
+        let server = Server::start(&self.launch).await?;
+        self.add(server).await
+    }
+
+    /// The same with a Node.js server.
+    ///
+    /// # Errors
+    /// What [`NodeLaunch::start`] says.
+    pub async fn add_node_js(&mut self, launch: NodeLaunch) -> Result<&Arc<Server>, Error> {
+        let launch = launch
+            .name(format!("node {} (Node.js)", self.nodes.len()))
+            .parser(self.launch.parser);
+        let server = launch.start().await?;
+        self.add(server).await
+    }
+
+    async fn add(&mut self, server: Server) -> Result<&Arc<Server>, Error> {
         let index = self.nodes.len();
-        self.launch.name = format!("node {index}");
-        self.nodes
-            .push(Arc::new(Server::start(&self.launch).await?));
+        self.nodes.push(Arc::new(server));
         if self.wait_for_all {
             self.wait_until_complete("/").await?;
         }
@@ -218,6 +252,11 @@ impl Cluster {
             .ok_or_else(|| Error::Test("the bus server vanished from the list".into()))
     }
 
+    /// The Redis server that its servers meet at, if they do.
+    pub fn redis(&self) -> Option<&Redis> {
+        self.backend.as_ref()
+    }
+
     /// The folder of this cluster, with `switchboard.toml` in it.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -254,18 +293,18 @@ mod tests {
 
     use super::{Cluster, ClusterBuilder, Error};
 
-    fn config(builder: &ClusterBuilder) -> Result<Table, Error> {
-        builder.config(builder.transport.start(Path::new("/here"))?)
+    async fn config(builder: &ClusterBuilder) -> Result<Table, Error> {
+        builder.config(builder.transport.start(Path::new("/here")).await?)
     }
 
-    #[test]
-    fn further_configuration_is_merged_over_the_generated_one() {
+    #[tokio::test]
+    async fn further_configuration_is_merged_over_the_generated_one() {
         let builder = Cluster::builder()
             .transport("stuck")
             .plugins("/plugins")
             .toml("cache = \"mine\"\n[cluster]\nrequest_timeout_ms = 1")
             .toml("[connections.bus.main]\nsend_timeout_ms = 2");
-        let config = config(&builder).unwrap();
+        let config = config(&builder).await.unwrap();
         assert_eq!(config["transport"].as_str(), Some("stuck"));
         assert_eq!(config["plugins"].as_str(), Some("/plugins"));
         assert_eq!(config["cache"].as_str(), Some("mine"));
@@ -278,10 +317,10 @@ mod tests {
         assert_eq!(bus["send_timeout_ms"].as_integer(), Some(2));
     }
 
-    #[test]
-    fn configuration_that_is_not_toml_is_the_fault_of_the_test() {
+    #[tokio::test]
+    async fn configuration_that_is_not_toml_is_the_fault_of_the_test() {
         let builder = Cluster::builder().plugins("/plugins").toml("= 1");
-        let error = config(&builder).unwrap_err();
+        let error = config(&builder).await.unwrap_err();
         assert!(
             error.to_string().starts_with("the test itself is wrong"),
             "{error}"

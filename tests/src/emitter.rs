@@ -27,7 +27,15 @@ impl Emitter {
     pub async fn start(config: &Path) -> Result<Self, Error> {
         let mut command = clean_command("test-emitter")?;
         command.arg(config);
-        let (process, _) = Process::start("the emitter", command, READY).await?;
+        Self::from_command("the emitter", command).await
+    }
+
+    /// Starts whatever takes the same orders.
+    pub(crate) async fn from_command(
+        name: &str,
+        command: tokio::process::Command,
+    ) -> Result<Self, Error> {
+        let (process, _) = Process::start(name, command, READY).await?;
         Ok(Self(process))
     }
 

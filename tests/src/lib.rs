@@ -26,10 +26,17 @@ mod cluster;
 pub mod console;
 mod emitter;
 mod error;
+mod guard;
 mod lines;
 mod log;
+mod node_emitter;
+mod node_script;
+mod node_server;
+mod port;
 mod process;
 pub mod protocol;
+mod proxy;
+mod redis;
 pub mod scenarios;
 mod server;
 pub mod transport;
@@ -42,11 +49,16 @@ pub use cluster::{Cluster, ClusterBuilder};
 pub use emitter::{Emitter, switchboard_command};
 pub use error::Error;
 pub use log::Log;
+pub use node_emitter::NodeEmitter;
+pub(crate) use node_script::node_script;
+pub use node_server::{NodeAdapter, NodeLaunch};
 pub use process::Process;
 pub use protocol::{
     Ack, Acks, Answers, Binary, ClientAck, Flood, FloodReport, Looked, NodeAnswer, NodeEvent,
     NodeSeen, Parser, Partial, RemoteAction, RemoteSocket, Select, ServerEvent, Socket,
 };
+pub use proxy::{Proxy, Traffic};
+pub use redis::{Redis, RedisBuilder, RedisCluster, Reply, Sentinel};
 pub use server::{Launch, Server};
 pub use transport::Transport;
 pub use value::bytes;

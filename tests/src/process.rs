@@ -87,8 +87,24 @@ impl Process {
     /// When it cannot be started, ends early, or is not ready within [`DEADLINE`].
     pub async fn start(
         name: impl Into<String>,
-        mut command: Command,
+        command: Command,
         ready: &str,
+    ) -> Result<(Self, String), Error> {
+        let ready = ready.to_owned();
+        Self::start_when(name, command, move |line| {
+            line.strip_prefix(&ready).map(|rest| rest.trim().to_owned())
+        })
+        .await
+    }
+
+    /// The same for a line that `ready` accepts; returns what that makes of it.
+    ///
+    /// # Errors
+    /// See [`Process::start`].
+    pub(crate) async fn start_when(
+        name: impl Into<String>,
+        mut command: Command,
+        ready: impl Fn(&str) -> Option<String> + Send + 'static,
     ) -> Result<(Self, String), Error> {
         let name = name.into();
         let mut child = command
@@ -117,12 +133,7 @@ impl Process {
         let (is_ready, ready_line) = oneshot::channel();
         let mut pipes = JoinSet::new();
         pipes.spawn(write_commands(stdin, queue));
-        pipes.spawn(read_answers(
-            stdout,
-            Arc::clone(&shared),
-            ready.to_owned(),
-            is_ready,
-        ));
+        pipes.spawn(read_answers(stdout, Arc::clone(&shared), ready, is_ready));
         pipes.spawn(read_log(stderr, Arc::clone(&shared)));
 
         let process = Self {
@@ -136,7 +147,7 @@ impl Process {
             Ok(Ok(rest)) => Ok((process, rest)),
             Ok(Err(_)) => Err(process.ended().await),
             Err(_) => Err(Error::Deadline {
-                what: format!("{} to say `{ready}`", process.name()),
+                what: format!("{} to say that it is ready", process.name()),
                 seen: process.log().tail(),
                 deadline: DEADLINE,
             }),
@@ -356,7 +367,7 @@ async fn write_commands(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Vec<u8>
 async fn read_answers(
     stdout: impl AsyncRead + Unpin,
     shared: Arc<Shared>,
-    ready: String,
+    ready: impl Fn(&str) -> Option<String>,
     is_ready: oneshot::Sender<String>,
 ) {
     let mut is_ready = Some(is_ready);
@@ -376,10 +387,11 @@ async fn read_answers(
             continue;
         }
         let line = String::from_utf8_lossy(&line).into_owned();
-        if let Some(rest) = line.strip_prefix(&ready)
+        if is_ready.is_some()
+            && let Some(said) = ready(&line)
             && let Some(is_ready) = is_ready.take()
         {
-            let _ = is_ready.send(rest.trim().to_owned());
+            let _ = is_ready.send(said);
         }
         shared.log.push(line);
     }

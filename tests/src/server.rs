@@ -61,7 +61,12 @@ impl Server {
             .arg("--config")
             .arg(&launch.config)
             .envs(launch.env.iter().map(|(key, value)| (key, value)));
-        let (process, url) = Process::start(launch.name.clone(), command, READY).await?;
+        Self::from_command(&launch.name, command).await
+    }
+
+    /// Starts whatever takes the same commands, and waits until it takes connections.
+    pub(crate) async fn from_command(name: &str, command: Os) -> Result<Self, Error> {
+        let (process, url) = Process::start(name, command, READY).await?;
         Ok(Self { process, url })
     }
 

@@ -12,7 +12,7 @@ use std::{
 
 use toml::{Table, Value};
 
-use crate::{Error, built};
+use crate::{Error, Redis, built};
 
 /// Restricts tests to the transport of this name.
 const VARIABLE: &str = "SWITCHBOARD_TEST_TRANSPORT";
@@ -22,13 +22,14 @@ const VARIABLE: &str = "SWITCHBOARD_TEST_TRANSPORT";
 #[macro_export]
 macro_rules! each_transport {
     ($then:ident) => {
-        $then! { local }
+        $then! { local redis redis_sharded }
     };
 }
 
 /// How the servers of a cluster reach each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transport {
+    label: String,
     plugin: String,
     plugins: Option<PathBuf>,
     backend: Backend,
@@ -42,6 +43,8 @@ pub struct Transport {
 pub enum Backend {
     /// No server: a bus, whose socket is in the cluster's folder.
     Bus,
+    /// A Redis server of the cluster's own.
+    Redis,
 }
 
 /// What may be expected of a transport, where transports differ.
@@ -85,10 +88,24 @@ impl Transport {
         })
     }
 
+    /// The plugin `redis`, as Node's `createAdapter`.
+    pub fn redis() -> Self {
+        Self::plugin("redis").backend(Backend::Redis)
+    }
+
+    /// The plugin `redis`, as Node's `createShardedAdapter`.
+    pub fn redis_sharded() -> Self {
+        Self::redis()
+            .label("redis_sharded")
+            .toml("[transports.redis.options]\nmode = \"sharded\"\nsubscriptionMode = \"static\"")
+    }
+
     /// Some plugin, on a bus, of which no more is expected than of every plugin.
     pub fn plugin(name: impl Into<String>) -> Self {
+        let plugin = name.into();
         Self {
-            plugin: name.into(),
+            label: plugin.clone(),
+            plugin,
             plugins: None,
             backend: Backend::Bus,
             toml: String::new(),
@@ -120,9 +137,15 @@ impl Transport {
         self
     }
 
-    /// The plugin's name.
+    /// What it is called in tests, where one plugin is used in several ways.
+    fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Its name in tests: the plugin's, or one for a way to use it.
     pub fn name(&self) -> &str {
-        &self.plugin
+        &self.label
     }
 
     /// What may be expected of it.
@@ -140,7 +163,7 @@ impl Transport {
     }
 
     /// Starts what its servers meet at, in this folder, and says how they find and use it.
-    pub(crate) fn start(&self, folder: &Path) -> Result<Started, Error> {
+    pub(crate) async fn start(&self, folder: &Path) -> Result<Started, Error> {
         let mut config = Table::new();
         config.insert("transport".into(), Value::String(self.plugin.clone()));
         let plugins = match &self.plugins {
@@ -148,18 +171,22 @@ impl Transport {
             None => built::plugins(&self.plugin)?,
         };
         config.insert("plugins".into(), text(&plugins)?);
-        config.insert(
-            "connections".into(),
-            match self.backend {
-                Backend::Bus => table(
-                    "bus",
-                    table("main", table("path", text(&bus_path(folder))?)),
-                ),
-            },
-        );
+        let (kind, key, value, server) = match self.backend {
+            Backend::Bus => ("bus", "path", text(&bus_path(folder))?, None),
+            Backend::Redis => {
+                let redis = Redis::start().await?;
+                ("redis", "url", Value::String(redis.url()), Some(redis))
+            }
+        };
+        let connection = table(kind, table("main", table(key, value)));
+        config.insert("connections".into(), connection);
+        let granted = Value::Array(vec![Value::String("main".into())]);
+        let grants = table("grants", table(kind, granted));
+        config.insert("transports".into(), table(&self.plugin, grants));
         Ok(Started {
             config,
             more: self.toml.clone(),
+            server,
         })
     }
 }
@@ -171,6 +198,8 @@ pub(crate) struct Started {
     pub(crate) config: Table,
     /// Written configuration, to be merged over it.
     pub(crate) more: String,
+    /// Its backend, which must live as long as the cluster.
+    pub(crate) server: Option<Redis>,
 }
 
 impl From<&str> for Transport {
@@ -205,7 +234,7 @@ fn table(key: &str, value: Value) -> Value {
 }
 
 fn is_wanted(name: &str, only: Option<&str>) -> Result<bool, Error> {
-    let names: Vec<_> = Transport::all().into_iter().map(|t| t.plugin).collect();
+    let names: Vec<_> = Transport::all().into_iter().map(|t| t.label).collect();
     match only {
         Some(only) if !names.iter().any(|name| name == only) => Err(Error::Setup {
             what: format!("{VARIABLE} is {only}, and there is no such transport"),
