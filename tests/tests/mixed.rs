@@ -1,0 +1,195 @@
+//! One cluster of our servers and a Node.js server with the official adapter: each side acts, the
+//! other side's clients and handlers see it.
+
+use serde_json::{Value, json};
+use switchboard_tests::{
+    Answer, Clients, Cluster, Connect, Error, NodeAdapter, NodeEmitter, NodeLaunch, Parser, Select,
+    Transport, bytes, until,
+};
+
+type Outcome = Result<(), Error>;
+
+/// Two of ours, then the Node.js server.
+const NODE_JS: usize = 2;
+
+macro_rules! with_each_adapter {
+    ($($name:ident $transport:ident $adapter:ident)+) => {
+        $(
+            mod $name {
+                use super::*;
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn common() -> Outcome {
+                    story(Transport::$transport(), NodeAdapter::$adapter, Parser::Common).await
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn msgpack() -> Outcome {
+                    story(Transport::$transport(), NodeAdapter::$adapter, Parser::Msgpack).await
+                }
+            }
+        )+
+    };
+}
+
+with_each_adapter! {
+    classic redis Redis
+    classic_ioredis redis RedisIoredis
+    sharded redis_sharded Sharded
+    sharded_ioredis redis_sharded ShardedIoredis
+}
+
+async fn mixed(
+    transport: Transport,
+    adapter: NodeAdapter,
+    parser: Parser,
+) -> Result<Cluster, Error> {
+    let is_sharded = transport.name() == "redis_sharded";
+    let mut cluster = Cluster::builder()
+        .nodes(NODE_JS)
+        .transport(transport)
+        .parser(parser)
+        .start()
+        .await?;
+    let redis = cluster.redis().map(|redis| redis.url());
+    let mut launch = NodeLaunch::new(adapter).url(redis.unwrap_or_default());
+    if is_sharded {
+        launch = launch.options(json!({ "subscriptionMode": "static" }));
+    }
+    cluster.add_node_js(launch).await?;
+    Ok(cluster)
+}
+
+async fn story(transport: Transport, adapter: NodeAdapter, parser: Parser) -> Outcome {
+    let cluster = mixed(transport, adapter, parser).await?;
+    let clients = Clients::start().await?;
+    for (actor, other) in [(0, NODE_JS), (NODE_JS, 1)] {
+        act(&cluster, &clients, parser, actor, other).await?;
+    }
+    Ok(())
+}
+
+/// Server number `actor` acts; what it does is seen at server number `other`.
+async fn act(
+    cluster: &Cluster,
+    clients: &Clients,
+    parser: Parser,
+    actor: usize,
+    other: usize,
+) -> Outcome {
+    let (actor, other) = (cluster.node(actor), cluster.node(other));
+    let how = Connect::default().parser(parser);
+    let near = clients.connect(actor.url(), how.clone()).await?;
+    let far = clients.connect(other.url(), how.room("far")).await?;
+    let all = Select::all();
+    let there = Select::all().to("far");
+
+    // Events: text and binary, small and large, in the order of sending.
+    let large = "x".repeat(1_000_000);
+    let blob = bytes(&[7; 300_000]);
+    let sent = [
+        json!(["é", 1.5, null, { "in": [bytes(&[0, 255])] }]),
+        json!([]),
+        json!([large]),
+        json!([blob, { "and": blob }]),
+        // Nothing from 2^64 on: the msgpack library of Node.js clients does not know it.
+        json!([9_007_199_254_740_991_i64, -1, 1.5e15 + 0.25, true]),
+    ];
+    for args in &sent {
+        actor.broadcast(&all, "hello", args.clone()).await?;
+    }
+    for client in [&near, &far] {
+        assert_eq!(client.wait_for("hello", sent.len()).await?, sent);
+    }
+    actor.broadcast(&there, "room", json!([1])).await?;
+    let but = all.clone().except("far");
+    actor.broadcast(&but, "but", json!([2])).await?;
+    let id = all.clone().to(far.id());
+    actor.broadcast(&id, "id", json!([3])).await?;
+    assert_eq!(far.wait_for("id", 1).await?, [json!([3])]);
+    assert_eq!(far.received("room").await?, [json!([1])]);
+    assert_eq!(near.wait_for("but", 1).await?, [json!([2])]);
+    assert!(far.received("but").await?.is_empty());
+    assert!(near.received("room").await?.is_empty());
+
+    // Acknowledgements: Node.js carries the first argument.
+    let answer = Answer::With(json!([bytes(b"yes"), "and more"]));
+    far.answer("ask", answer).await?;
+    let acks = actor.broadcast_with_ack(&there, "ask", json!([])).await?;
+    assert_eq!(acks.len(), 1, "{acks:?}");
+    assert_eq!(acks[0].answer, Ok(vec![bytes(b"yes")]));
+
+    // Rooms, and sockets with what is known of them.
+    actor.join(&all, &["hall"]).await?;
+    let hall = Select::all().to("hall");
+    until(
+        "both sockets in the hall",
+        || actor.remote_sockets(&hall),
+        |found| {
+            [near.id(), far.id()]
+                .iter()
+                .all(|id| found.iter().any(|s| s.id == *id))
+        },
+    )
+    .await?;
+    actor.leave(&hall.clone().except("far"), &["hall"]).await?;
+    other.set_data(far.id(), json!({ "name": "far" })).await?;
+    let sockets = actor.remote_sockets(&there).await?;
+    assert_eq!(sockets.len(), 1, "{sockets:?}");
+    assert_eq!(sockets[0].id, far.id());
+    assert!(sockets[0].rooms.contains(&json!("hall")), "{sockets:?}");
+    assert_eq!(sockets[0].data, json!({ "name": "far" }));
+    assert_eq!(sockets[0].handshake["query"]["EIO"], "4");
+    for member in ["address", "time", "url", "headers"] {
+        let known = sockets[0].handshake.get(member);
+        assert!(known.is_some_and(|value| !value.is_null()), "{member}");
+    }
+
+    // From server to server.
+    let before = other.server_events("/").await?.len();
+    actor.server_side_emit("/", "note", json!([1])).await?;
+    let answers = actor
+        .server_side_emit_with_ack("/", "question", json!(["?"]))
+        .await?;
+    let expected = json!({ "from": other.name(), "args": ["?"] });
+    let values: Vec<Value> = answers.answers.into_iter().map(|a| a.value).collect();
+    assert_eq!(values.len(), cluster.nodes().len() - 1, "{values:?}");
+    assert!(values.contains(&expected), "{values:?}");
+    let events = other.server_events("/").await?;
+    let events: Vec<_> = events[before..].iter().map(|e| e.event.as_str()).collect();
+    assert_eq!(events, ["note", "question"]);
+
+    actor.disconnect(&there).await?;
+    assert_eq!(far.wait_until_disconnected().await?, "io server disconnect");
+    assert!(near.is_connected().await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_emitter_reaches_our_servers() -> Outcome {
+    let cluster = mixed(Transport::redis(), NodeAdapter::Redis, Parser::Common).await?;
+    let clients = Clients::start().await?;
+    let ours = Connect::default().room("far");
+    let ours = clients.connect(cluster.node(0).url(), ours).await?;
+    let url = cluster.redis().map(|redis| redis.url()).unwrap_or_default();
+    let emitter = NodeEmitter::Redis.start(&url, &json!({})).await?;
+    let there = Select::all().to("far");
+    let args = json!([bytes(&[7]), "x"]);
+    emitter.emit(&there, "news", args.clone()).await?;
+    assert_eq!(ours.wait_for("news", 1).await?, [args]);
+    emitter.join(&there, &["hall"]).await?;
+    emitter
+        .emit(&Select::all().to("hall"), "in", json!([]))
+        .await?;
+    ours.wait_for("in", 1).await?;
+    emitter.server_side_emit("/", "note", json!([5])).await?;
+    until(
+        "the note of the emitter",
+        || cluster.node(0).server_events("/"),
+        |events| events.iter().any(|event| event.args == [json!(5)]),
+    )
+    .await?;
+    emitter.disconnect(&there, false).await?;
+    ours.wait_until_disconnected().await?;
+    Ok(())
+}
