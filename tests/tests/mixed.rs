@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 use switchboard_tests::{
-    Answer, Clients, Cluster, Connect, Error, NodeAdapter, NodeEmitter, NodeLaunch, Parser, Select,
-    Transport, bytes, until,
+    Answer, Clients, Cluster, Connect, Emitter, Error, Looked, NodeAdapter, NodeEmitter,
+    NodeLaunch, Parser, Select, Transport, bytes, until,
 };
 
 type Outcome = Result<(), Error>;
@@ -162,6 +162,77 @@ async fn act(
     actor.disconnect(&there).await?;
     assert_eq!(far.wait_until_disconnected().await?, "io server disconnect");
     assert!(near.is_connected().await?);
+    Ok(())
+}
+
+/// The calls that only our servers have find sockets of Node.js servers as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_of_a_node_server_is_found_by_its_id() -> Outcome {
+    let cluster = mixed(Transport::redis(), NodeAdapter::Redis, Parser::Common).await?;
+    let clients = Clients::start().await?;
+    let theirs = clients
+        .connect(cluster.node(NODE_JS).url(), Connect::default())
+        .await?;
+    let ours = cluster.node(0);
+    assert_eq!(theirs.id().len(), 20, "an id as Node.js makes them");
+    assert_eq!(
+        ours.remote_join(theirs.id(), &["lobby"]).await?,
+        Looked::Found(())
+    );
+    until(
+        "the socket to be in the lobby",
+        || ours.rooms_of(theirs.id()),
+        |looked| matches!(looked, Looked::Found(rooms) if rooms.contains(&json!("lobby"))),
+    )
+    .await?;
+    let nobody = ours.rooms_of("AAAAAAAAAAAAAAAAAAAA").await?;
+    assert_eq!(nobody, Looked::NoSuchSocket);
+    let found = ours.socket_ids(&Select::all().to("lobby")).await?;
+    assert_eq!(found.items, [theirs.id()]);
+    assert_eq!(
+        ours.remote_disconnect(theirs.id(), true).await?,
+        Looked::Found(())
+    );
+    theirs.wait_until_disconnected().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_emitter_reaches_node_servers() -> Outcome {
+    for transport in [Transport::redis(), Transport::redis_sharded()] {
+        let adapter = match transport.name() {
+            "redis" => NodeAdapter::Redis,
+            _ => NodeAdapter::Sharded,
+        };
+        let cluster = mixed(transport, adapter, Parser::Common).await?;
+        let clients = Clients::start().await?;
+        let node = cluster.node(NODE_JS);
+        let theirs = Connect::default().room("far");
+        let theirs = clients.connect(node.url(), theirs).await?;
+        let emitter = Emitter::start(cluster.config()).await?;
+        let there = Select::all().to("far");
+        let args = json!([bytes(&[7]), "x"]);
+        emitter.emit(&there, "news", args.clone()).await?;
+        assert_eq!(theirs.wait_for("news", 1).await?, [args]);
+        emitter.join(&there, &["hall"]).await?;
+        let hall = Select::all().to("hall");
+        emitter.emit(&hall, "in", json!([])).await?;
+        theirs.wait_for("in", 1).await?;
+        emitter.server_side_emit("/", "note", json!([5])).await?;
+        until(
+            "the note of the emitter",
+            || node.server_events("/"),
+            |events| events.iter().any(|event| event.args == [json!(5)]),
+        )
+        .await?;
+        assert_eq!(
+            node.server_count("/").await?,
+            NODE_JS + 1,
+            "it is no server"
+        );
+        emitter.disconnect(&there, false).await?;
+        theirs.wait_until_disconnected().await?;
+    }
     Ok(())
 }
 

@@ -1,10 +1,8 @@
 //! One socket by its id, on whatever server it is: the whole-cluster calls that
 //! `socket.io-adapter-postgres` had, under today's names.
 
-use tokio::time::Instant;
-
 use super::{ApiError, IntoRooms, Operators, SocketId};
-use crate::cluster::{Body, Partial, Room, SocketInfo, Target};
+use crate::cluster::{Body, Local, Partial, Room, SocketInfo, Target};
 
 /// Where a socket is.
 enum Place {
@@ -65,21 +63,13 @@ impl Operators {
         id: impl Into<SocketId>,
         rooms: impl IntoRooms,
     ) -> Result<(), ApiError> {
-        let rooms = rooms.into_rooms();
-        let id = id.into();
-        let target = only(&id);
-        let deadline = self.cluster.deadline(self.timeout);
-        let place = self.find(&id).await?;
-        match (place, self.cluster.local(&self.namespace)) {
-            (Place::Here(_), Some(local)) => {
-                local.join(&target, &rooms);
-                Ok(())
-            }
-            (place, _) => {
-                self.tell(place, Body::SocketsJoin { target, rooms }, deadline)
-                    .await
-            }
-        }
+        let (id, rooms) = (id.into(), rooms.into_rooms());
+        let order = Body::SocketsJoin {
+            target: only(&id),
+            rooms: rooms.clone(),
+        };
+        let here = |local: &dyn Local| local.join(&only(&id), &rooms);
+        self.one_socket(&id, here, order).await
     }
 
     /// Makes one socket leave rooms. (`remoteLeave` in `socket.io-adapter-postgres`.)
@@ -98,21 +88,13 @@ impl Operators {
         id: impl Into<SocketId>,
         rooms: impl IntoRooms,
     ) -> Result<(), ApiError> {
-        let rooms = rooms.into_rooms();
-        let id = id.into();
-        let target = only(&id);
-        let deadline = self.cluster.deadline(self.timeout);
-        let place = self.find(&id).await?;
-        match (place, self.cluster.local(&self.namespace)) {
-            (Place::Here(_), Some(local)) => {
-                local.leave(&target, &rooms);
-                Ok(())
-            }
-            (place, _) => {
-                self.tell(place, Body::SocketsLeave { target, rooms }, deadline)
-                    .await
-            }
-        }
+        let (id, rooms) = (id.into(), rooms.into_rooms());
+        let order = Body::SocketsLeave {
+            target: only(&id),
+            rooms: rooms.clone(),
+        };
+        let here = |local: &dyn Local| local.leave(&only(&id), &rooms);
+        self.one_socket(&id, here, order).await
     }
 
     /// Disconnects one socket from the namespace; with `close` from its whole connection.
@@ -133,24 +115,29 @@ impl Operators {
         close: bool,
     ) -> Result<(), ApiError> {
         let id = id.into();
-        let target = only(&id);
-        let deadline = self.cluster.deadline(self.timeout);
-        let place = self.find(&id).await?;
-        match (place, self.cluster.local(&self.namespace)) {
-            (Place::Here(_), Some(local)) => {
-                local.disconnect(&target, close);
-                Ok(())
-            }
-            (place, _) => {
-                self.tell(place, Body::DisconnectSockets { target, close }, deadline)
-                    .await
-            }
-        }
+        let order = Body::DisconnectSockets {
+            target: only(&id),
+            close,
+        };
+        let here = |local: &dyn Local| local.disconnect(&only(&id), close);
+        self.one_socket(&id, here, order).await
     }
 
-    async fn tell(&self, place: Place, body: Body, deadline: Instant) -> Result<(), ApiError> {
+    /// Finds a socket, and does something with it: here, or by an order to the other servers.
+    async fn one_socket(
+        &self,
+        id: &SocketId,
+        here: impl FnOnce(&dyn Local),
+        order: Body,
+    ) -> Result<(), ApiError> {
+        let deadline = self.cluster.deadline(self.timeout);
+        let place = self.find(id).await?;
+        if let (Place::Here(_), Some(local)) = (&place, self.cluster.local(&self.namespace)) {
+            here(&*local);
+            return Ok(());
+        }
         self.cluster
-            .send_until(deadline, &self.namespace, body)
+            .send_until(deadline, &self.namespace, order)
             .await?;
         match place {
             Place::Here(_) | Place::There(_) => Ok(()),

@@ -2,8 +2,9 @@
 //!
 //! Each capability is a module of the same shape: the host's side of the I/O without any Wasm, and
 //! `link.rs`, which offers it to guests over a WIT interface. A plugin names a connection; address
-//! and secrets stay here. What a call does through a capability takes effect when the call returns
-//! (`Effects`), so that a plugin which traps half-way has done nothing.
+//! and secrets stay here. What a call takes counts as taken when the call returns (`Effects`), so that
+//! a plugin which traps half-way has lost nothing; what it sends through the bus leaves then, too. A
+//! request that is answered in the call itself, as by Redis, has taken effect at once.
 
 pub mod bus;
 pub mod handout;

@@ -402,6 +402,7 @@ mod tests {
                 "expected {expected:?} in {error:?}"
             );
             assert!(!error.contains("hunter2"), "{error:?}");
+            assert_eq!(error.lines().count(), 1, "one mistake, one line: {error:?}");
         }
     }
 

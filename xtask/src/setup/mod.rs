@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     cli::{self, Args, Opt},
+    process::find_program,
     project::Project,
 };
 
@@ -141,6 +142,20 @@ const TOOLS: &[Tool] = &[
             at_least: Some(("redis-server", redis::LEAST)),
         },
         by_hand: redis::by_hand,
+    },
+    Tool {
+        name: "OpenSSL",
+        needed_by: &[Task::Test],
+        // Makes the certificate of a Redis server with TLS.
+        find: |_| match find_program(&["openssl"]) {
+            Some(program) => Found::Ready(program.display().to_string()),
+            None => Found::Missing("no `openssl`".to_owned()),
+        },
+        install: Install::Apt {
+            packages: &["openssl"],
+            at_least: None,
+        },
+        by_hand: || "install the command `openssl`".to_owned(),
     },
 ];
 

@@ -16,6 +16,9 @@ pub(super) fn find() -> Found {
     let Some(program) = wanted.or_else(|| find_program(&["redis-server"])) else {
         return Found::Missing("no `redis-server`".to_owned());
     };
+    if find_program(&["redis-cli"]).is_none() {
+        return Found::Missing("no `redis-cli` beside it".to_owned());
+    }
     let text = match output(Command::new(&program).arg("--version")) {
         Ok(text) => text,
         Err(error) => return Found::Missing(error.to_string()),

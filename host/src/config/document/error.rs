@@ -95,6 +95,8 @@ pub(crate) enum Wording {
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     list: Vec<Problem>,
+    /// Keys whose values were left out, because they could not be read.
+    left_out: Vec<String>,
 }
 
 impl Problems {
@@ -125,6 +127,17 @@ impl Problems {
             Wording::Sentence(sentence) => format!("{subject}: {sentence}"),
         };
         self.add(Some(origin), text);
+    }
+
+    /// Remembers that a key's value could not be read. That the setting is missing afterwards is no
+    /// second mistake.
+    pub(super) fn leave_out(&mut self, path: &[Segment]) {
+        self.left_out.push(key_path(path));
+    }
+
+    /// Was the value of this key left out?
+    pub(super) fn was_left_out(&self, path: &[Segment]) -> bool {
+        self.left_out.contains(&key_path(path))
     }
 
     /// No more are taken.

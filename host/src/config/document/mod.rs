@@ -83,6 +83,7 @@ impl Document {
             };
             let path = error.path();
             problems.add_at(&error.origin(), &path, error.into_wording());
+            problems.leave_out(&path);
             // Each round takes one thing out of the tree, so this ends.
             if problems.is_full() || !root.remove(&path) {
                 return None;
@@ -97,6 +98,9 @@ impl Document {
             .iter()
             .map(|&key| Segment::Key(key.to_owned()))
             .collect();
+        if problems.was_left_out(&path) {
+            return;
+        }
         problems.add_at(&origin, &path, Wording::Predicate(predicate.to_owned()));
     }
 
