@@ -48,6 +48,7 @@
 pub mod bindings;
 mod export;
 mod log;
+pub mod wire;
 
 use bindings::switchboard::transport as wit;
 

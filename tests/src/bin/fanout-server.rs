@@ -30,6 +30,7 @@ use socketioxide::{
     extract::{Data, SocketRef},
 };
 use switchboard::{Adapter, Board, Config};
+use tokio::sync::Notify;
 
 const ROOM: &str = "bench";
 /// A window that does not move for so long ends the run.
@@ -63,6 +64,14 @@ struct Done {
     errors: u64,
     first_error: Option<String>,
     elapsed_us: u64,
+}
+
+/// What has arrived, as the client says.
+#[derive(Default)]
+struct Acked {
+    /// All below this.
+    seq: AtomicU64,
+    changed: Notify,
 }
 
 #[tokio::main]
@@ -119,23 +128,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn connected(socket: Socket) {
-    let acked = Arc::new(AtomicU64::new(0));
+    let acked = Arc::new(Acked::default());
     socket.on("join", async |socket: Socket| {
         socket.join(ROOM);
         let _ = socket.emit("joined", &());
     });
     let noted = Arc::clone(&acked);
     socket.on("ack", async move |Data(seq): Data<u64>| {
-        noted.fetch_max(seq, Ordering::Relaxed);
+        noted.seq.fetch_max(seq, Ordering::Relaxed);
+        noted.changed.notify_one();
     });
     socket.on("go", async move |socket: Socket, Data(go): Data<Go>| {
-        acked.store(0, Ordering::Relaxed);
+        acked.seq.store(0, Ordering::Relaxed);
         let done = run(&socket, &go, &acked).await;
         let _ = socket.emit("done", &done);
     });
 }
 
-async fn run(socket: &Socket, go: &Go, acked: &AtomicU64) -> Done {
+async fn run(socket: &Socket, go: &Go, acked: &Acked) -> Done {
     let start = Instant::now();
     let text = "x".repeat(go.size);
     let bytes = Bytes::from(vec![0x78; go.size]);
@@ -143,21 +153,18 @@ async fn run(socket: &Socket, go: &Go, acked: &AtomicU64) -> Done {
     let mut done = Done::default();
     let mut in_flight = FuturesUnordered::new();
     let mut next = 0u64;
-    let mut moved = (0, Instant::now());
     let over = |next: u64| {
         (go.n > 0 && next >= go.n) || (go.ms > 0 && start.elapsed() >= Duration::from_millis(go.ms))
     };
     while !over(next) {
         if go.window > 0 {
-            let arrived = acked.load(Ordering::Relaxed);
-            if moved.0 != arrived {
-                moved = (arrived, Instant::now());
-            }
-            if (go.base + next).saturating_sub(arrived.max(go.base)) >= go.window {
-                if moved.1.elapsed() > WINDOW_STALL {
+            let arrived = acked.seq.load(Ordering::Relaxed).max(go.base);
+            if (go.base + next).saturating_sub(arrived) >= go.window {
+                // Waiting must not cost the processor time that is being measured.
+                let moved = tokio::time::timeout(WINDOW_STALL, acked.changed.notified());
+                if drive(&mut in_flight, &mut done, moved).await.is_err() {
                     break;
                 }
-                drive(&mut in_flight, &mut done, tokio::task::yield_now()).await;
                 continue;
             }
         }
@@ -195,16 +202,16 @@ async fn run(socket: &Socket, go: &Go, acked: &AtomicU64) -> Done {
 }
 
 /// Waits, and goes on with the emits in flight meanwhile.
-async fn drive<E: std::fmt::Display>(
+async fn drive<E: std::fmt::Display, T>(
     in_flight: &mut FuturesUnordered<impl Future<Output = Result<(), E>>>,
     done: &mut Done,
-    wait: impl Future<Output = ()>,
-) {
+    wait: impl Future<Output = T>,
+) -> T {
     tokio::pin!(wait);
     loop {
         tokio::select! {
             Some(result) = in_flight.next(), if !in_flight.is_empty() => done.count(result),
-            () = &mut wait => return,
+            waited = &mut wait => return waited,
         }
     }
 }

@@ -7,6 +7,7 @@ use switchboard_plugin::{
     redis::{self, Client, Command, Error, Kind},
     types::{Body, Event, Lag, Message, Received, Room},
     warn,
+    wire::WireError,
 };
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     options::Options,
-    wire::{Decoded, Decoder, Delivery, Local, Publication, Subscription, WireError},
+    wire::{Decoded, Decoder, Delivery, Local, Publication, Subscription},
 };
 
 /// By this name the host keeps the subscription for the instances that follow.
@@ -194,7 +195,7 @@ fn unreadable(channel: &str, error: &WireError) -> Option<Event> {
     let channel: String = channel.chars().take(MAX_SHOWN_CHARS).collect();
     let reason = format!("cannot read a message on channel {channel:?}: {error}");
     warn(&reason);
-    is_of_a_peer(error).then_some(Event::Lagged(Lag {
+    error.may_be_of_a_peer().then_some(Event::Lagged(Lag {
         missed: Some(1),
         reason,
     }))
@@ -202,27 +203,6 @@ fn unreadable(channel: &str, error: &WireError) -> Option<Event> {
 
 /// Channels' names hold rooms, which may be long.
 const MAX_SHOWN_CHARS: usize = 200;
-
-/// Whether a server of the cluster may have sent it, so that something is missing here. Garbage of
-/// other programs is none of ours, and Node's servers pass over it as well.
-fn is_of_a_peer(error: &WireError) -> bool {
-    match error {
-        WireError::TooLarge(_)
-        | WireError::TooDeep
-        | WireError::TooManyAttachments
-        | WireError::TooManySockets
-        | WireError::TooManyRooms
-        | WireError::LongNodeId
-        | WireError::LongRequestId => true,
-        WireError::Truncated
-        | WireError::Trailing(_)
-        | WireError::ReservedMarker
-        | WireError::Json(_)
-        | WireError::NotUtf8
-        | WireError::Missing(_)
-        | WireError::Unexpected { .. } => false,
-    }
-}
 
 /// Names of channels, by the way they are subscribed to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -330,15 +310,5 @@ mod tests {
                 "{failure:?}"
             );
         }
-    }
-
-    #[test]
-    fn only_a_message_that_a_server_may_have_sent_counts_as_missed() {
-        // Over a limit of ours: Node would have read it.
-        assert!(is_of_a_peer(&WireError::TooDeep));
-        assert!(is_of_a_peer(&WireError::TooLarge(1)));
-        // No adapter writes this.
-        assert!(!is_of_a_peer(&WireError::Json(0)));
-        assert!(!is_of_a_peer(&WireError::Missing("opts")));
     }
 }

@@ -8,24 +8,13 @@
 //! than a small multiple of what was sent.
 
 pub mod classic;
-mod cursor;
-mod envelope;
-mod error;
-mod json;
-mod limits;
-mod msgpack;
-mod request_id;
 pub mod sharded;
-mod values;
-mod writer;
 
-use switchboard_plugin::types::{Body, Message, Room};
-
-pub use error::{Rejected, WireError};
-pub use limits::{
-    MAX_ATTACHMENTS, MAX_DEPTH, MAX_MESSAGE_BYTES, MAX_NODE_ID_BYTES, MAX_REQUEST_ID_BYTES,
-    MAX_ROOMS, MAX_SOCKETS,
+use switchboard_plugin::{
+    types::{Message, Room},
+    wire::{Rejected, WireError},
 };
+
 pub use sharded::SubscriptionMode;
 
 /// Which of Node's adapters the cluster speaks with.
@@ -215,19 +204,3 @@ impl Decoder {
         }
     }
 }
-
-/// Whether a message answers a request.
-fn is_answer(body: &Body) -> bool {
-    matches!(
-        body,
-        Body::SocketsAnswer(_)
-            | Body::ClientCount(_)
-            | Body::ClientAck(_)
-            | Body::ServerEventAnswer(_)
-            | Body::RoomsAnswer(_)
-            | Body::CustomAnswer(_)
-    )
-}
-
-#[cfg(test)]
-mod testing;

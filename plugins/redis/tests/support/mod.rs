@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, missing_docs)]
 
 use serde_json::{Map, Value, json};
-use switchboard_plugin::types::{Body, Message, Payload, Room, Socket, Target};
+use switchboard_plugin::{
+    types::{Body, Message, Payload, Room, Socket, Target},
+    wire::WireError,
+};
 use switchboard_transport_redis::wire::{
-    Decoded, Decoder, Delivery, Encoder, Local, Subscription, SubscriptionMode, Wire, WireError,
+    Decoded, Decoder, Delivery, Encoder, Local, Subscription, SubscriptionMode, Wire,
 };
 
 /// One captured or hand-made message.

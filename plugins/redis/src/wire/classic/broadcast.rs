@@ -3,14 +3,14 @@
 //! Node's receivers do not catch what is malformed here: one wrong message ends their process. So
 //! all three elements are always written, with all their members.
 
-use switchboard_plugin::types::{Body, Broadcast, Message};
-
-use crate::wire::{
-    cursor::{Cursor, unexpected},
-    error::{Rejected, WireError},
-    msgpack::{self, Token},
-    values::{self, PacketNamespace},
-    writer::{Format, Writer},
+use switchboard_plugin::{
+    types::{Body, Broadcast, Message},
+    wire::{
+        Cursor, Format, Rejected, WireError, Writer,
+        msgpack::{self, Token},
+        unexpected,
+        values::{self, PacketNamespace},
+    },
 };
 
 /// Room for everything but the payload.

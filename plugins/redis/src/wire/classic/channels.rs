@@ -5,7 +5,9 @@ use std::collections::HashMap;
 
 use switchboard_plugin::types::{Room, Target};
 
-use crate::wire::{Delivery, Subscription, json, values::room_name};
+use switchboard_plugin::wire::{json, values::room_name};
+
+use crate::wire::{Delivery, Subscription};
 
 /// The names of one cluster's channels.
 #[derive(Debug, Clone)]

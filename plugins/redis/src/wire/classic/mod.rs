@@ -10,12 +10,12 @@ mod channels;
 mod request;
 mod response;
 
-use switchboard_plugin::types::{Body, Message};
-
-use super::{
-    Decoded, Delivery, Local, Publication, Subscription, envelope,
-    error::{Rejected, WireError},
+use switchboard_plugin::{
+    types::{Body, Message},
+    wire::{Rejected, WireError, envelope},
 };
+
+use super::{Decoded, Delivery, Local, Publication, Subscription};
 pub use broadcast::peek_sender;
 pub(super) use channels::Channels;
 use channels::Place;

@@ -5,13 +5,11 @@ use switchboard_plugin::types::{
 };
 
 use super::{Channels, kind};
-use crate::wire::{
-    Decoded, Local, Publication,
-    cursor::{Cursor, Kind},
-    error::{Rejected, WireError},
+use crate::wire::{Decoded, Local, Publication};
+use switchboard_plugin::wire::{
+    Cursor, Format, Kind, Rejected, WireError, Writer,
     request_id::{self, Unfolded},
     values,
-    writer::{Format, Writer},
 };
 
 /// The sender of what processes publish that are no servers.

@@ -8,12 +8,10 @@ use switchboard_plugin::types::{
 };
 
 use super::kind;
-use crate::wire::{
-    cursor::Cursor,
-    error::{Rejected, WireError},
+use switchboard_plugin::wire::{
+    Cursor, Format, Rejected, WireError, Writer,
     request_id::{self, Unfolded},
     values::{self, Acknowledgement},
-    writer::{Format, Writer},
 };
 
 /// Room for everything but the payload.

@@ -5,9 +5,8 @@ use switchboard_plugin::types::{
     RoomChange, RoomsAnswer, ServerEvent, Socket, SocketsAnswer, Target, ValueAnswer,
 };
 
-use crate::wire::{
-    Decoded, Decoder, Delivery, Encoder, Local, Publication, Subscription, Wire, WireError,
-};
+use crate::wire::{Decoded, Decoder, Delivery, Encoder, Local, Publication, Subscription, Wire};
+use switchboard_plugin::wire::WireError;
 
 struct Server(&'static [&'static str]);
 

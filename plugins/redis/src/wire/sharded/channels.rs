@@ -2,7 +2,7 @@
 
 use switchboard_plugin::types::{Body, Message, Room};
 
-use crate::wire::{is_answer, values::room_name};
+use switchboard_plugin::wire::{is_answer, values::room_name};
 
 /// Node's socket ids have so many characters (UTF-16 units). In the mode `dynamic`, rooms whose
 /// names have as many are taken for such.

@@ -7,16 +7,15 @@ mod channels;
 
 use std::collections::HashMap;
 
-use switchboard_plugin::types::Message;
+use switchboard_plugin::{
+    types::Message,
+    wire::{Rejected, WireError, envelope, is_answer},
+};
 
 use channels::Channels;
 pub use channels::SubscriptionMode;
 
-use super::{
-    Decoded, Delivery, Publication, Subscription, envelope,
-    error::{Rejected, WireError},
-    is_answer,
-};
+use super::{Decoded, Delivery, Publication, Subscription};
 
 /// The way out.
 #[derive(Debug, Clone)]

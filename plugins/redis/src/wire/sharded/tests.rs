@@ -5,7 +5,8 @@ use switchboard_plugin::types::{
 };
 
 use super::SubscriptionMode;
-use crate::wire::{Decoder, Delivery, Encoder, Local, Publication, Rejected, Subscription, Wire};
+use crate::wire::{Decoder, Delivery, Encoder, Local, Publication, Subscription, Wire};
+use switchboard_plugin::wire::Rejected;
 
 struct Nobody;
 

@@ -8,7 +8,7 @@ const MIN_LARGE: f64 = 1e21;
 const MIN_PLAIN: f64 = 1e-6;
 
 /// A number as `String(n)` gives it, for channel names and keys.
-pub(in crate::wire) fn javascript(number: f64) -> String {
+pub fn javascript(number: f64) -> String {
     if number.is_nan() {
         return "NaN".to_owned();
     }
@@ -36,7 +36,7 @@ pub(in crate::wire) fn javascript(number: f64) -> String {
 
 /// A number as `JSON.stringify` writes it: without a fraction when it is whole, so that typed
 /// readers take it for an integer, and `null` when it is not finite.
-pub(in crate::wire) fn write_float(out: &mut Vec<u8>, number: f64) {
+pub fn write_float(out: &mut Vec<u8>, number: f64) {
     if !number.is_finite() {
         out.extend_from_slice(b"null");
     } else if (MIN_PLAIN..MIN_LARGE).contains(&number.abs()) {

@@ -18,11 +18,7 @@ use crate::wire::{
 ///
 /// # Errors
 /// What is not JSON, nests [`MAX_DEPTH`] deep, or names an attachment that is not there.
-pub(in crate::wire) fn write_json(
-    out: &mut Vec<u8>,
-    json: &mut Reader<'_>,
-    attachments: &[Vec<u8>],
-) -> Result<()> {
+pub fn write_json(out: &mut Vec<u8>, json: &mut Reader<'_>, attachments: &[Vec<u8>]) -> Result<()> {
     let mut writer = Writer {
         out,
         attachments,

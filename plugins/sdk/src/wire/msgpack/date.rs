@@ -6,7 +6,7 @@ const DAY_MS: i64 = 86_400_000;
 
 /// `2026-11-05T09:30:00.000Z`; none if JavaScript has no such date. Years beyond four digits get
 /// a sign and six.
-pub(super) fn iso8601(time_ms: i64) -> Option<String> {
+pub(crate) fn iso8601(time_ms: i64) -> Option<String> {
     if !(-MAX_TIME_MS..=MAX_TIME_MS).contains(&time_ms) {
         return None;
     }

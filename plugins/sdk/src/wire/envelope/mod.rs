@@ -1,14 +1,14 @@
 //! The messages of Node's ClusterAdapter (wire reference, section 1): `type`, `data`, `uid`,
-//! `nsp`. The sharded wire consists of them; on the classic wire they carry, on a channel of their
-//! own, what its own messages have no form for.
+//! `nsp`. Its adapters for Postgres and sharded Redis exchange them whole, that for Redis Streams
+//! in parts.
 //!
 //! Kinds from 34 on are ours. Node ignores unknown kinds.
 
 mod read;
 mod write;
 
-pub(super) use read::{read, tail};
-pub(super) use write::write;
+pub use read::{read, tail};
+pub use write::write;
 
 /// The kinds, as numbered by ClusterAdapter; ours from 34 on.
 mod kind {

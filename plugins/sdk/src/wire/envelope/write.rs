@@ -1,6 +1,6 @@
 //! Messages to bytes.
 
-use switchboard_plugin::types::{Body, Message, Payload, Query, RoomChange, ValueAnswer};
+use crate::types::{Body, Message, Payload, Query, RoomChange, ValueAnswer};
 
 use super::kind;
 use crate::wire::{
@@ -17,7 +17,7 @@ const OVERHEAD_BYTES: usize = 256;
 ///
 /// # Errors
 /// When its data cannot be encoded, or Node's servers have no form for it.
-pub(in crate::wire) fn write(message: &Message) -> Result<Vec<u8>, Rejected> {
+pub fn write(message: &Message) -> Result<Vec<u8>, Rejected> {
     let format = Format::for_binary(is_binary(&message.body));
     let mut writer = Writer::new(format, payload_bytes(&message.body) + OVERHEAD_BYTES);
     let (kind, has_data) = kind_of(&message.body)?;

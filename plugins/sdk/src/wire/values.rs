@@ -1,7 +1,7 @@
 //! What messages of all kinds are made of: rooms, targets, packets, descriptions of sockets.
 //! Wire reference, section 0.
 
-use switchboard_plugin::types::{Payload, Room, Socket, Target};
+use crate::types::{Payload, Room, Socket, Target};
 
 use super::{
     cursor::{Cursor, Kind, finish, unexpected},
@@ -18,7 +18,7 @@ type Result<T, E = WireError> = std::result::Result<T, E>;
 const PACKET_EVENT: f64 = 2.0;
 
 /// A sender's id. Missing ones, and `null`, are empty.
-pub(super) fn read_node(cursor: &mut Cursor<'_>) -> Result<String> {
+pub fn read_node(cursor: &mut Cursor<'_>) -> Result<String> {
     if cursor.kind()? == Kind::Null {
         return Ok(String::new());
     }
@@ -31,7 +31,7 @@ pub(super) fn read_node(cursor: &mut Cursor<'_>) -> Result<String> {
 
 /// Text or number; anything else would be no room of anybody, and leaving it out would make an
 /// empty list, which means everybody.
-pub(super) fn read_room(cursor: &mut Cursor<'_>) -> Result<Room> {
+pub fn read_room(cursor: &mut Cursor<'_>) -> Result<Room> {
     match cursor.kind()? {
         Kind::Text => Ok(Room::Text(cursor.text("rooms")?.into_owned())),
         Kind::Number => match cursor.number("rooms")? {
@@ -43,7 +43,7 @@ pub(super) fn read_room(cursor: &mut Cursor<'_>) -> Result<Room> {
 }
 
 /// A list of rooms; `null` is empty (0.2).
-pub(super) fn read_rooms(cursor: &mut Cursor<'_>) -> Result<Vec<Room>> {
+pub fn read_rooms(cursor: &mut Cursor<'_>) -> Result<Vec<Room>> {
     let mut rooms = Vec::new();
     if cursor.kind()? == Kind::Null {
         return Ok(rooms);
@@ -59,7 +59,7 @@ pub(super) fn read_rooms(cursor: &mut Cursor<'_>) -> Result<Vec<Room>> {
 }
 
 /// `opts`.
-pub(super) fn read_target(cursor: &mut Cursor<'_>) -> Result<Target> {
+pub fn read_target(cursor: &mut Cursor<'_>) -> Result<Target> {
     let mut target = Target {
         rooms: Vec::new(),
         except: Vec::new(),
@@ -110,23 +110,31 @@ fn read_flags(cursor: &mut Cursor<'_>) -> Result<(bool, Option<String>)> {
 }
 
 /// A broadcast's packet.
-pub(super) struct Packet {
-    pub(super) data: Payload,
+pub struct Packet {
+    /// A JSON array: the event's name, then its arguments.
+    pub data: Payload,
     /// The `id` member as JSON text; `null` counts as present.
-    pub(super) id: Option<String>,
-    pub(super) namespace: PacketNamespace,
+    pub id: Option<String>,
+    /// What its `nsp` says.
+    pub namespace: PacketNamespace,
 }
 
 /// The packet's `nsp` member, which only the classic wire has.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum PacketNamespace {
+pub enum PacketNamespace {
+    /// There is no such member.
     Absent,
     /// `null` or no text: no namespace has this name.
     None,
+    /// A string.
     Name(String),
 }
 
-pub(super) fn read_packet(cursor: &mut Cursor<'_>) -> Result<Packet> {
+/// Reads a `packet`.
+///
+/// # Errors
+/// When it is malformed.
+pub fn read_packet(cursor: &mut Cursor<'_>) -> Result<Packet> {
     let (mut data, mut id, mut namespace) = (None, None, PacketNamespace::Absent);
     cursor.object("packet", |key, cursor| {
         match key {
@@ -148,7 +156,7 @@ pub(super) fn read_packet(cursor: &mut Cursor<'_>) -> Result<Packet> {
 }
 
 /// An event: its name, then its arguments.
-pub(super) fn read_event(cursor: &mut Cursor<'_>) -> Result<Payload> {
+pub fn read_event(cursor: &mut Cursor<'_>) -> Result<Payload> {
     match cursor.kind()? {
         Kind::Array => cursor.payload(),
         _ => Err(unexpected("data", "an array")),
@@ -157,7 +165,7 @@ pub(super) fn read_event(cursor: &mut Cursor<'_>) -> Result<Payload> {
 
 /// A client's acknowledgement: `first` is what Node has, `more` are the further arguments that
 /// our nodes add.
-pub(super) fn read_acknowledgement(
+pub fn read_acknowledgement(
     first: Option<Cursor<'_>>,
     more: Option<Cursor<'_>>,
 ) -> Result<Payload> {
@@ -177,7 +185,7 @@ pub(super) fn read_acknowledgement(
 }
 
 /// A socket as `fetchSockets` describes it (0.3), or only its id.
-pub(super) fn read_socket(cursor: &mut Cursor<'_>) -> Result<Socket> {
+pub fn read_socket(cursor: &mut Cursor<'_>) -> Result<Socket> {
     let empty = || Payload {
         json: "{}".to_owned(),
         attachments: Vec::new(),
@@ -212,7 +220,11 @@ fn named(socket: Socket) -> Result<Socket> {
     Ok(socket)
 }
 
-pub(super) fn read_sockets(cursor: &mut Cursor<'_>) -> Result<Vec<Socket>> {
+/// Reads the `sockets` of an answer.
+///
+/// # Errors
+/// When it is malformed, and over the limits.
+pub fn read_sockets(cursor: &mut Cursor<'_>) -> Result<Vec<Socket>> {
     let mut sockets = Vec::new();
     cursor.array("sockets", |cursor| {
         if sockets.len() >= MAX_SOCKETS {
@@ -225,7 +237,7 @@ pub(super) fn read_sockets(cursor: &mut Cursor<'_>) -> Result<Vec<Socket>> {
 }
 
 /// How many clients got an event.
-pub(super) fn read_count(cursor: &mut Cursor<'_>) -> Result<u32> {
+pub fn read_count(cursor: &mut Cursor<'_>) -> Result<u32> {
     let count = cursor.number("clientCount")?;
     if count.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&count) {
         Ok(count as u32)
@@ -234,7 +246,8 @@ pub(super) fn read_count(cursor: &mut Cursor<'_>) -> Result<u32> {
     }
 }
 
-pub(super) fn write_rooms(writer: &mut Writer, rooms: &[Room]) {
+/// Writes a list of rooms.
+pub fn write_rooms(writer: &mut Writer, rooms: &[Room]) {
     writer.array(rooms.len());
     for room in rooms {
         match room {
@@ -246,7 +259,7 @@ pub(super) fn write_rooms(writer: &mut Writer, rooms: &[Room]) {
 }
 
 /// `opts` with all three members, as Node writes broadcasts.
-pub(super) fn write_target(writer: &mut Writer, target: &Target) -> Result<(), Rejected> {
+pub fn write_target(writer: &mut Writer, target: &Target) -> Result<(), Rejected> {
     writer.object(3);
     write_rooms(writer.key("rooms"), &target.rooms);
     write_rooms(writer.key("except"), &target.except);
@@ -255,7 +268,11 @@ pub(super) fn write_target(writer: &mut Writer, target: &Target) -> Result<(), R
     Ok(())
 }
 
-pub(super) fn write_flags(writer: &mut Writer, target: &Target) -> Result<(), Rejected> {
+/// Writes the `flags` of `opts`.
+///
+/// # Errors
+/// When the other flags are not JSON.
+pub fn write_flags(writer: &mut Writer, target: &Target) -> Result<(), Rejected> {
     let others = target.other_flags.as_deref().unwrap_or("{}");
     match (target.volatile, others) {
         (false, "{}") => {
@@ -277,7 +294,7 @@ pub(super) fn write_flags(writer: &mut Writer, target: &Target) -> Result<(), Re
 }
 
 /// A packet; `namespace` only on the classic wire.
-pub(super) fn write_packet(
+pub fn write_packet(
     writer: &mut Writer,
     data: &Payload,
     id: Option<&str>,
@@ -297,7 +314,7 @@ pub(super) fn write_packet(
 }
 
 /// The arguments of an acknowledgement, ready to be written.
-pub(super) struct Acknowledgement<'a> {
+pub struct Acknowledgement<'a> {
     data: &'a Payload,
     first: Option<&'a str>,
     more: Vec<&'a str>,
@@ -305,7 +322,7 @@ pub(super) struct Acknowledgement<'a> {
 
 impl<'a> Acknowledgement<'a> {
     /// Takes the arguments of an acknowledgement apart.
-    pub(super) fn of(data: &'a Payload) -> Result<Self, Rejected> {
+    pub fn of(data: &'a Payload) -> Result<Self, Rejected> {
         let split = split(&data.json)?;
         Ok(Self {
             data,
@@ -315,12 +332,12 @@ impl<'a> Acknowledgement<'a> {
     }
 
     /// How many members [`Self::write`] writes.
-    pub(super) fn members(&self) -> usize {
+    pub fn members(&self) -> usize {
         usize::from(self.first.is_some()) + usize::from(!self.more.is_empty())
     }
 
     /// The first argument as `packet`, where Node looks for it, and the others beside it.
-    pub(super) fn write(&self, writer: &mut Writer) -> Result<(), Rejected> {
+    pub fn write(&self, writer: &mut Writer) -> Result<(), Rejected> {
         let attachments = &self.data.attachments;
         if let Some(first) = self.first {
             writer.key("packet").json_with(first, attachments)?;
@@ -336,7 +353,11 @@ impl<'a> Acknowledgement<'a> {
     }
 }
 
-pub(super) fn write_sockets(writer: &mut Writer, sockets: &[Socket]) -> Result<(), Rejected> {
+/// Writes the `sockets` of an answer.
+///
+/// # Errors
+/// When a description is not JSON, or refers to a missing attachment.
+pub fn write_sockets(writer: &mut Writer, sockets: &[Socket]) -> Result<(), Rejected> {
     writer.array(sockets.len());
     for socket in sockets {
         writer.object(4);
@@ -351,7 +372,7 @@ pub(super) fn write_sockets(writer: &mut Writer, sockets: &[Socket]) -> Result<(
 }
 
 /// Whether any of the sockets' descriptions holds binary.
-pub(super) fn sockets_are_binary(sockets: &[Socket]) -> bool {
+pub fn sockets_are_binary(sockets: &[Socket]) -> bool {
     let binary = |payload: &Payload| !payload.attachments.is_empty();
     sockets
         .iter()
@@ -359,7 +380,7 @@ pub(super) fn sockets_are_binary(sockets: &[Socket]) -> bool {
 }
 
 /// A room's name as JavaScript prints it in a channel's name.
-pub(super) fn room_name(room: &Room) -> std::borrow::Cow<'_, str> {
+pub fn room_name(room: &Room) -> std::borrow::Cow<'_, str> {
     match room {
         Room::Text(text) => text.into(),
         Room::Number(number) => json::javascript(*number).into(),

@@ -25,16 +25,18 @@ const PROTO: &[u8] = b"__proto__";
 
 /// Where one payload is gathered; it can be written to again and again.
 #[derive(Debug, Default)]
-pub(in crate::wire) struct Json {
-    pub(in crate::wire) text: Vec<u8>,
-    pub(in crate::wire) attachments: Vec<Vec<u8>>,
+pub struct Json {
+    /// JSON so far; always UTF-8.
+    pub text: Vec<u8>,
+    /// The binary parts that its marks name.
+    pub attachments: Vec<Vec<u8>>,
 }
 
 type Result<T> = std::result::Result<T, WireError>;
 
 impl Json {
     /// Appends the one msgpack value that `value` is, in time and memory in proportion to it.
-    pub(in crate::wire) fn append(&mut self, value: &[u8]) -> Result<()> {
+    pub fn append(&mut self, value: &[u8]) -> Result<()> {
         // Most payloads are text, which stays as long as it is.
         self.text.reserve(value.len() + value.len() / 8);
         let mut reader = Reader(value);
@@ -143,10 +145,7 @@ fn is_undefined(reader: Reader<'_>) -> bool {
 }
 
 /// A key as JavaScript makes one of the value. `reader` stands behind the key's first token.
-pub(in crate::wire) fn key_text<'a>(
-    key: Token<'a>,
-    reader: &mut Reader<'a>,
-) -> Result<Cow<'a, str>> {
+pub fn key_text<'a>(key: Token<'a>, reader: &mut Reader<'a>) -> Result<Cow<'a, str>> {
     Ok(match key {
         Token::Text(text) | Token::Binary(text) => to_text(text),
         Token::Unsigned(number) => number.to_string().into(),

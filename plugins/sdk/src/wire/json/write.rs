@@ -5,7 +5,7 @@ use super::scan::plain_prefix;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Writes a string as `JSON.stringify` does: only what must be escaped is.
-pub(in crate::wire) fn write_text(out: &mut Vec<u8>, text: &str) {
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
     out.push(b'"');
     loop {

@@ -1,4 +1,4 @@
-use switchboard_plugin::types::{
+use crate::types::{
     AckAnswer, Body, Broadcast, CountAnswer, CustomQuery, Disconnection, Message, Payload, Query,
     Room, RoomChange, ServerEvent, Socket, SocketsAnswer, Target, ValueAnswer,
 };

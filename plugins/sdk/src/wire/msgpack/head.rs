@@ -8,16 +8,16 @@ const FIXSTR: u8 = 0xa0;
 const FIXARRAY: u8 = 0x90;
 const FIXMAP: u8 = 0x80;
 
-pub(super) fn write_nil(out: &mut Vec<u8>) {
+pub(crate) fn write_nil(out: &mut Vec<u8>) {
     out.push(NIL);
 }
 
-pub(super) fn write_bool(out: &mut Vec<u8>, value: bool) {
+pub(crate) fn write_bool(out: &mut Vec<u8>, value: bool) {
     out.push(if value { TRUE } else { FALSE });
 }
 
 /// A whole number from 0 on.
-pub(in crate::wire) fn write_unsigned(out: &mut Vec<u8>, number: u64) {
+pub fn write_unsigned(out: &mut Vec<u8>, number: u64) {
     if let Ok(number) = u8::try_from(number) {
         if number >= 0x80 {
             out.push(0xcc);
@@ -33,7 +33,7 @@ pub(in crate::wire) fn write_unsigned(out: &mut Vec<u8>, number: u64) {
 }
 
 /// A whole number below 0.
-pub(super) fn write_negative(out: &mut Vec<u8>, number: i64) {
+pub(crate) fn write_negative(out: &mut Vec<u8>, number: i64) {
     if let Ok(number) = i8::try_from(number) {
         if number < -0x20 {
             out.push(0xd0);
@@ -48,16 +48,18 @@ pub(super) fn write_negative(out: &mut Vec<u8>, number: i64) {
     }
 }
 
-pub(in crate::wire) fn write_float(out: &mut Vec<u8>, number: f64) {
+/// Appends a float64.
+pub fn write_float(out: &mut Vec<u8>, number: f64) {
     put(out, FLOAT_64, number.to_be_bytes());
 }
 
-pub(in crate::wire) fn write_text(out: &mut Vec<u8>, text: &str) {
+/// Appends a string.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
     write_len(out, text.len(), FIXSTR, 31, Some(0xd9), 0xda, 0xdb);
     out.extend_from_slice(text.as_bytes());
 }
 
-pub(super) fn write_binary(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn write_binary(out: &mut Vec<u8>, bytes: &[u8]) {
     // Binary has no fix form.
     if let Ok(len) = u8::try_from(bytes.len()) {
         out.extend_from_slice(&[0xc4, len]);
@@ -67,11 +69,13 @@ pub(super) fn write_binary(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-pub(in crate::wire) fn write_array_len(out: &mut Vec<u8>, len: usize) {
+/// Appends the head of an array; its elements follow.
+pub fn write_array_len(out: &mut Vec<u8>, len: usize) {
     write_len(out, len, FIXARRAY, 15, None, 0xdc, 0xdd);
 }
 
-pub(in crate::wire) fn write_map_len(out: &mut Vec<u8>, len: usize) {
+/// Appends the head of a map; keys and values follow in turn.
+pub fn write_map_len(out: &mut Vec<u8>, len: usize) {
     write_len(out, len, FIXMAP, 15, None, 0xde, 0xdf);
 }
 

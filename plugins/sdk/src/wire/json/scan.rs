@@ -10,7 +10,7 @@ const BLOCK: usize = 32;
 /// Eight at a time: a subtraction borrows into the high bit of a byte exactly where the byte was
 /// too small. Only bytes behind the first such byte can be marked by mistake, and only the first
 /// mark is used.
-pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
+pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     let (blocks, _) = bytes.as_chunks::<BLOCK>();
     let plain_block = |block: &&[u8; BLOCK]| {
         let (words, _) = block.as_chunks::<8>();

@@ -6,20 +6,29 @@ use crate::wire::error::WireError;
 
 /// A value, or the head of one that contains others.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::wire) enum Token<'a> {
+pub enum Token<'a> {
+    /// nil.
     Nil,
+    /// `true` or `false`.
     Bool(bool),
+    /// Zero and above.
     Unsigned(u64),
+    /// An integer below zero.
     Signed(i64),
+    /// A float32 or float64.
     Float(f64),
     /// Not checked to be UTF-8.
     Text(&'a [u8]),
+    /// Bytes.
     Binary(&'a [u8]),
-    /// A type and its bytes. `fixed`: in one of the five forms that have no length, which
-    /// notepack.io gives another meaning.
+    /// A type and its bytes. The five forms whose marker says the length are told apart:
+    /// notepack.io gives them another meaning.
     Extension {
+        /// Its type; from 0 on the application's own.
         kind: i8,
+        /// What it holds.
         bytes: &'a [u8],
+        /// Whether the marker says its length (1, 2, 4, 8 or 16 bytes).
         fixed: bool,
     },
     /// This many values follow.
@@ -29,7 +38,7 @@ pub(in crate::wire) enum Token<'a> {
 }
 
 /// A msgpack string as text; what is not UTF-8 becomes U+FFFD, as for Node.
-pub(in crate::wire) fn to_text(bytes: &[u8]) -> Cow<'_, str> {
+pub fn to_text(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         // Much slower, so not tried at once.
@@ -39,12 +48,16 @@ pub(in crate::wire) fn to_text(bytes: &[u8]) -> Cow<'_, str> {
 
 /// What has not been read yet.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::wire) struct Reader<'a>(pub(in crate::wire) &'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 type Result<T> = std::result::Result<T, WireError>;
 
 impl<'a> Reader<'a> {
-    pub(in crate::wire) fn token(&mut self) -> Result<Token<'a>> {
+    /// Consumes a value, or the head of an array or a map.
+    ///
+    /// # Errors
+    /// At the end, and for the reserved marker.
+    pub fn token(&mut self) -> Result<Token<'a>> {
         let [marker] = self.array()?;
         Ok(match marker {
             0x00..=0x7f => Token::Unsigned(marker.into()),
@@ -82,13 +95,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The marker of the next value; it is not consumed.
-    pub(in crate::wire) fn marker(&self) -> Result<u8> {
+    pub fn marker(&self) -> Result<u8> {
         self.0.first().copied().ok_or(WireError::Truncated)
     }
 
     /// Passes over one value and gives its bytes. Without recursion: how deep it nests does not
     /// matter, and a count that promises more than there is ends at the end of the input.
-    pub(in crate::wire) fn skip(&mut self) -> Result<&'a [u8]> {
+    pub fn skip(&mut self) -> Result<&'a [u8]> {
         let whole = self.0;
         let mut pending = 1u64;
         while pending > 0 {
@@ -104,7 +117,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Nothing may be left.
-    pub(in crate::wire) fn end(self) -> Result<()> {
+    pub fn end(self) -> Result<()> {
         match self.0.len() {
             0 => Ok(()),
             left => Err(WireError::Trailing(left)),

@@ -5,6 +5,6 @@ mod read;
 mod scan;
 mod write;
 
-pub(super) use number::{javascript, write_float};
-pub(super) use read::{Number, Reader, deeper};
-pub(super) use write::write_text;
+pub use number::{javascript, write_float};
+pub use read::{Number, Reader, deeper};
+pub use write::write_text;

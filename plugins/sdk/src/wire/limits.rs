@@ -27,4 +27,4 @@ pub const MAX_REQUEST_ID_BYTES: usize = 256;
 
 /// How much deeper than its payload a whole message may nest: envelope, data, packet and the
 /// like.
-pub(super) const ENVELOPE_DEPTH: usize = 8;
+pub const ENVELOPE_DEPTH: usize = 8;

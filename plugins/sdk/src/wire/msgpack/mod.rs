@@ -13,10 +13,10 @@ mod head;
 mod read;
 mod to_json;
 
-pub(super) use from_json::write_json;
-pub(super) use head::{write_array_len, write_float, write_map_len, write_text, write_unsigned};
-pub(super) use read::{Reader, Token, to_text};
-pub(super) use to_json::{Json, key_text};
+pub use from_json::write_json;
+pub use head::{write_array_len, write_float, write_map_len, write_text, write_unsigned};
+pub use read::{Reader, Token, to_text};
+pub use to_json::{Json, key_text};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -26,7 +26,7 @@ const ROOMS: &str = "~rooms~";
 type Result<T> = std::result::Result<T, WireError>;
 
 /// The id of a request that arrived, for the host.
-pub(super) fn read_request(cursor: &mut Cursor<'_>, ids_only: bool) -> Result<String> {
+pub fn read_request(cursor: &mut Cursor<'_>, ids_only: bool) -> Result<String> {
     let mut text = None;
     let mut value = *cursor;
     if value.kind()? == Kind::Text {
@@ -54,7 +54,7 @@ pub(super) fn read_request(cursor: &mut Cursor<'_>, ids_only: bool) -> Result<St
 }
 
 /// The id in an answer that arrived. None: it is no id of ours.
-pub(super) fn read_answer<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Cow<'a, str>>> {
+pub fn read_answer<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Cow<'a, str>>> {
     if cursor.kind()? != Kind::Text {
         return Ok(None);
     }
@@ -63,20 +63,20 @@ pub(super) fn read_answer<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Cow<'a, 
 }
 
 /// The wire's form of the id of a question about rooms that is asked as one about sockets.
-pub(super) fn as_rooms_question(id: &str) -> String {
+pub fn as_rooms_question(id: &str) -> String {
     format!("{ROOMS}{id}")
 }
 
 /// The other way: the host's id, if an answer about sockets is for a question about rooms.
-pub(super) fn of_rooms_question(id: &str) -> Option<&str> {
+pub fn of_rooms_question(id: &str) -> Option<&str> {
     id.strip_prefix(ROOMS)
 }
 
 /// What was folded into an id of the host's.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unfolded<'a> {
+pub struct Unfolded<'a> {
     /// The asker wants nothing but ids.
-    pub(super) ids_only: bool,
+    pub ids_only: bool,
     id: Id<'a>,
 }
 
@@ -87,7 +87,8 @@ enum Id<'a> {
 }
 
 impl<'a> Unfolded<'a> {
-    pub(super) fn of(id: &'a str) -> Self {
+    /// Takes apart an id that the host gave back.
+    pub fn of(id: &'a str) -> Self {
         let folded = id.strip_prefix(FOLD).and_then(|rest| rest.split_once(FOLD));
         match folded {
             // No other flag: an id of our own questions about rooms may look like one.
@@ -103,7 +104,7 @@ impl<'a> Unfolded<'a> {
     }
 
     /// Writes the id as it came, or as the host chose it.
-    pub(super) fn write(&self, writer: &mut Writer) -> std::result::Result<(), Rejected> {
+    pub fn write(&self, writer: &mut Writer) -> std::result::Result<(), Rejected> {
         match self.id {
             Id::Text(text) => {
                 writer.text(text);

@@ -7,7 +7,8 @@ use crate::wire::error::WireError;
 
 /// A JSON number, as exactly as it can be held.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::wire) enum Number {
+pub enum Number {
+    /// Zero and above.
     Unsigned(u64),
     /// Negative.
     Signed(i64),
@@ -17,7 +18,7 @@ pub(in crate::wire) enum Number {
 
 /// A place in a JSON text.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::wire) struct Reader<'a> {
+pub struct Reader<'a> {
     text: &'a str,
     at: usize,
 }
@@ -25,16 +26,18 @@ pub(in crate::wire) struct Reader<'a> {
 type Result<T> = std::result::Result<T, WireError>;
 
 impl<'a> Reader<'a> {
-    pub(in crate::wire) fn new(text: &'a str) -> Self {
+    /// Begins at the first byte of a text.
+    pub fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
-    pub(in crate::wire) fn position(&self) -> usize {
+    /// How many bytes were consumed.
+    pub fn position(&self) -> usize {
         self.at
     }
 
     /// The next byte that is not blank; it is not consumed.
-    pub(in crate::wire) fn peek(&mut self) -> Result<u8> {
+    pub fn peek(&mut self) -> Result<u8> {
         let bytes = self.text.as_bytes();
         while let Some(byte) = bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -46,7 +49,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Nothing but blanks may be left.
-    pub(in crate::wire) fn end(mut self) -> Result<()> {
+    pub fn end(mut self) -> Result<()> {
         match self.peek() {
             Err(_) => Ok(()),
             Ok(_) => Err(WireError::Trailing(self.text.len() - self.at)),
@@ -54,18 +57,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps into an array or an object.
-    pub(in crate::wire) fn open(&mut self, bracket: u8) -> Result<()> {
+    pub fn open(&mut self, bracket: u8) -> Result<()> {
         self.expect(bracket)
     }
 
     /// Whether another element follows; else the array is left. `first` is true right after
     /// [`Self::open`].
-    pub(in crate::wire) fn next_element(&mut self, first: bool) -> Result<bool> {
+    pub fn next_element(&mut self, first: bool) -> Result<bool> {
         self.next(first, b']')
     }
 
     /// The next member's key; none: the object is left.
-    pub(in crate::wire) fn next_key(&mut self, first: bool) -> Result<Option<Cow<'a, str>>> {
+    pub fn next_key(&mut self, first: bool) -> Result<Option<Cow<'a, str>>> {
         if !self.next(first, b'}')? {
             return Ok(None);
         }
@@ -91,7 +94,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string. Half a character, which JavaScript can write as an escape, becomes U+FFFD.
-    pub(in crate::wire) fn text(&mut self) -> Result<Cow<'a, str>> {
+    pub fn text(&mut self) -> Result<Cow<'a, str>> {
         let (raw, escaped) = self.raw_text()?;
         Ok(if escaped {
             Cow::Owned(unescape(raw))
@@ -100,7 +103,11 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(in crate::wire) fn number(&mut self) -> Result<Number> {
+    /// Consumes a number.
+    ///
+    /// # Errors
+    /// When something else stands here.
+    pub fn number(&mut self) -> Result<Number> {
         self.peek()?;
         let start = self.at;
         let whole = self.pass_number()?;
@@ -118,7 +125,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One of `true`, `false`, `null`.
-    pub(in crate::wire) fn literal(&mut self, word: &str) -> Result<()> {
+    pub fn literal(&mut self, word: &str) -> Result<()> {
         self.peek()?;
         match self.text.as_bytes().get(self.at..) {
             Some(rest) if rest.starts_with(word.as_bytes()) => {
@@ -131,7 +138,7 @@ impl<'a> Reader<'a> {
 
     /// Passes over one value, checks that it is JSON, and gives its text. At most `depth - 1`
     /// containers may be inside each other.
-    pub(in crate::wire) fn skip(&mut self, depth: usize) -> Result<&'a str> {
+    pub fn skip(&mut self, depth: usize) -> Result<&'a str> {
         self.peek()?;
         let start = self.at;
         self.pass(depth)?;
@@ -267,7 +274,7 @@ impl<'a> Reader<'a> {
 }
 
 /// What is left of the depth inside one more container.
-pub(in crate::wire) fn deeper(depth: usize) -> Result<usize> {
+pub fn deeper(depth: usize) -> Result<usize> {
     match depth {
         0 | 1 => Err(WireError::TooDeep),
         _ => Ok(depth - 1),

@@ -76,3 +76,41 @@ pub enum Rejected {
     #[error("Node's servers on this wire cannot answer a {0}")]
     NoSuchForm(&'static str),
 }
+
+impl WireError {
+    /// Whether a server of the cluster may have sent the message, so that something is missing
+    /// here. Garbage of other programs is none of ours, and Node's servers pass over it as well.
+    pub fn may_be_of_a_peer(&self) -> bool {
+        match self {
+            Self::TooLarge(_)
+            | Self::TooDeep
+            | Self::TooManyAttachments
+            | Self::TooManySockets
+            | Self::TooManyRooms
+            | Self::LongNodeId
+            | Self::LongRequestId => true,
+            Self::Truncated
+            | Self::Trailing(_)
+            | Self::ReservedMarker
+            | Self::Json(_)
+            | Self::NotUtf8
+            | Self::Missing(_)
+            | Self::Unexpected { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_message_that_a_server_may_have_sent_counts_as_missed() {
+        // Over a limit of ours: Node would have read it.
+        assert!(WireError::TooDeep.may_be_of_a_peer());
+        assert!(WireError::TooLarge(1).may_be_of_a_peer());
+        // No adapter writes this.
+        assert!(!WireError::Json(0).may_be_of_a_peer());
+        assert!(!WireError::Missing("opts").may_be_of_a_peer());
+    }
+}

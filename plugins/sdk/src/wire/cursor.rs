@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use switchboard_plugin::types::Payload;
+use crate::types::Payload;
 
 use super::{
     error::WireError,
@@ -15,12 +15,18 @@ use super::{
 
 /// What stands at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// `null`, nil.
     Null,
+    /// `true` or `false`.
     Bool,
+    /// Of any size and form.
     Number,
+    /// A string.
     Text,
+    /// A list.
     Array,
+    /// A map.
     Object,
     /// Binary or an extension.
     Other,
@@ -28,8 +34,10 @@ pub(super) enum Kind {
 
 /// A place in a message. Copies are cheap.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Cursor<'a> {
+pub enum Cursor<'a> {
+    /// In JSON text.
     Json(json::Reader<'a>),
+    /// In msgpack.
     Msgpack(msgpack::Reader<'a>),
 }
 
@@ -37,7 +45,7 @@ type Result<T> = std::result::Result<T, WireError>;
 
 impl<'a> Cursor<'a> {
     /// Node takes for JSON what begins with `{`, without blanks, and for msgpack all else.
-    pub(super) fn of_message(payload: &'a [u8]) -> Result<Self> {
+    pub fn of_message(payload: &'a [u8]) -> Result<Self> {
         if payload.first() == Some(&b'{') {
             check_size(payload)?;
             let text = std::str::from_utf8(payload).map_err(|_| WireError::NotUtf8)?;
@@ -47,20 +55,28 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(super) fn of_msgpack(payload: &'a [u8]) -> Result<Self> {
+    /// The first value of msgpack bytes.
+    ///
+    /// # Errors
+    /// When there are too many of them.
+    pub fn of_msgpack(payload: &'a [u8]) -> Result<Self> {
         check_size(payload)?;
         Ok(Self::Msgpack(msgpack::Reader(payload)))
     }
 
     /// Nothing may follow.
-    pub(super) fn end(self) -> Result<()> {
+    pub fn end(self) -> Result<()> {
         match self {
             Self::Json(reader) => reader.end(),
             Self::Msgpack(reader) => reader.end(),
         }
     }
 
-    pub(super) fn kind(&mut self) -> Result<Kind> {
+    /// What stands here.
+    ///
+    /// # Errors
+    /// At the end, and where no value can begin.
+    pub fn kind(&mut self) -> Result<Kind> {
         Ok(match self {
             Self::Json(reader) => match reader.peek()? {
                 b'n' => Kind::Null,
@@ -84,7 +100,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Consumes one value and gives a place that holds only it.
-    pub(super) fn take(&mut self) -> Result<Self> {
+    pub fn take(&mut self) -> Result<Self> {
         Ok(match self {
             Self::Json(reader) => {
                 Self::Json(json::Reader::new(reader.skip(MAX_DEPTH + ENVELOPE_DEPTH)?))
@@ -94,7 +110,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Visits the members of an object. What the visitor does not consume is passed over.
-    pub(super) fn object(
+    pub fn object(
         &mut self,
         field: &'static str,
         mut visit: impl FnMut(&str, &mut Self) -> Result<()>,
@@ -129,7 +145,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Visits the elements of an array, as [`Self::object`].
-    pub(super) fn array(
+    pub fn array(
         &mut self,
         field: &'static str,
         mut visit: impl FnMut(&mut Self) -> Result<()>,
@@ -178,7 +194,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(super) fn text(&mut self, field: &'static str) -> Result<Cow<'a, str>> {
+    /// Consumes a string. `field` names the place in errors, here and in the others.
+    ///
+    /// # Errors
+    /// When something else stands here.
+    pub fn text(&mut self, field: &'static str) -> Result<Cow<'a, str>> {
         if self.kind()? != Kind::Text {
             return Err(unexpected(field, "a string"));
         }
@@ -191,7 +211,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(super) fn number(&mut self, field: &'static str) -> Result<f64> {
+    /// Consumes a number. Beyond 2^53 it is rounded, as JavaScript would.
+    ///
+    /// # Errors
+    /// When something else stands here.
+    pub fn number(&mut self, field: &'static str) -> Result<f64> {
         if self.kind()? != Kind::Number {
             return Err(unexpected(field, "a number"));
         }
@@ -212,7 +236,7 @@ impl<'a> Cursor<'a> {
 
     /// The number of a kind of message; none for a value that is no such number (a kind as text
     /// is none either, wire reference 1.2).
-    pub(super) fn kind_number(&mut self) -> Result<Option<u32>> {
+    pub fn kind_number(&mut self) -> Result<Option<u32>> {
         if self.kind()? != Kind::Number {
             return Ok(None);
         }
@@ -222,7 +246,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Whether exactly `true` stands here. Consumes any value.
-    pub(super) fn is_true(&mut self) -> Result<bool> {
+    pub fn is_true(&mut self) -> Result<bool> {
         let value = self.take()?;
         Ok(match value {
             Self::Json(mut reader) => reader.literal("true").is_ok(),
@@ -231,7 +255,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Any value as JSON text with its attachments.
-    pub(super) fn payload(&mut self) -> Result<Payload> {
+    pub fn payload(&mut self) -> Result<Payload> {
         if let Self::Json(reader) = self {
             return Ok(Payload {
                 json: reader.skip(MAX_DEPTH)?.to_owned(),
@@ -244,7 +268,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Appends any value to a payload.
-    pub(super) fn append_payload(&mut self, payload: &mut msgpack::Json) -> Result<()> {
+    pub fn append_payload(&mut self, payload: &mut msgpack::Json) -> Result<()> {
         match self {
             Self::Json(reader) => {
                 let text = reader.skip(MAX_DEPTH)?;
@@ -256,14 +280,14 @@ impl<'a> Cursor<'a> {
     }
 
     /// Any value as JSON text; none if it holds binary.
-    pub(super) fn plain_json(&mut self) -> Result<Option<String>> {
+    pub fn plain_json(&mut self) -> Result<Option<String>> {
         let payload = self.payload()?;
         Ok(payload.attachments.is_empty().then_some(payload.json))
     }
 }
 
 /// The payload that was gathered.
-pub(super) fn finish(payload: msgpack::Json) -> Result<Payload> {
+pub(crate) fn finish(payload: msgpack::Json) -> Result<Payload> {
     Ok(Payload {
         json: String::from_utf8(payload.text).map_err(|_| WireError::NotUtf8)?,
         attachments: payload.attachments,
@@ -277,7 +301,8 @@ fn check_size(payload: &[u8]) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn unexpected(field: &'static str, expected: &'static str) -> WireError {
+/// The error for a member that is not what it must be.
+pub fn unexpected(field: &'static str, expected: &'static str) -> WireError {
     WireError::Unexpected { field, expected }
 }
 

@@ -1,6 +1,6 @@
 //! Writing a message in either format.
 
-use switchboard_plugin::types::Payload;
+use crate::types::Payload;
 
 use super::{
     error::{Rejected, WireError},
@@ -11,14 +11,16 @@ use super::{
 
 /// How a message is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub enum Format {
+    /// Text. What is binary has no form.
     Json,
+    /// Bytes.
     Msgpack,
 }
 
 impl Format {
     /// JSON has no form for binary.
-    pub(super) fn for_binary(binary: bool) -> Self {
+    pub fn for_binary(binary: bool) -> Self {
         if binary { Self::Msgpack } else { Self::Json }
     }
 }
@@ -29,13 +31,14 @@ const MAX_SAFE: f64 = 9_007_199_254_740_991.0;
 /// A message in the making. The caller says how many members and elements follow and closes what
 /// it opened.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub struct Writer {
     out: Vec<u8>,
     format: Format,
 }
 
 impl Writer {
-    pub(super) fn new(format: Format, capacity: usize) -> Self {
+    /// An empty message with room for so many bytes.
+    pub fn new(format: Format, capacity: usize) -> Self {
         Self {
             out: Vec::with_capacity(capacity),
             format,
@@ -44,40 +47,45 @@ impl Writer {
 
     /// # Errors
     /// When the message has become too large.
-    pub(super) fn finish(self) -> Result<Vec<u8>, Rejected> {
+    pub fn finish(self) -> Result<Vec<u8>, Rejected> {
         match self.out.len() {
             len if len > MAX_MESSAGE_BYTES => Err(Rejected::TooLarge(len)),
             _ => Ok(self.out),
         }
     }
 
-    pub(super) fn object(&mut self, members: usize) {
+    /// Opens an object with so many members.
+    pub fn object(&mut self, members: usize) {
         match self.format {
             Format::Json => self.value().push(b'{'),
             Format::Msgpack => msgpack::write_map_len(&mut self.out, members),
         }
     }
 
-    pub(super) fn end_object(&mut self) {
+    /// Closes it.
+    pub fn end_object(&mut self) {
         if self.format == Format::Json {
             self.out.push(b'}');
         }
     }
 
-    pub(super) fn array(&mut self, elements: usize) {
+    /// Opens an array with so many elements.
+    pub fn array(&mut self, elements: usize) {
         match self.format {
             Format::Json => self.value().push(b'['),
             Format::Msgpack => msgpack::write_array_len(&mut self.out, elements),
         }
     }
 
-    pub(super) fn end_array(&mut self) {
+    /// Closes it.
+    pub fn end_array(&mut self) {
         if self.format == Format::Json {
             self.out.push(b']');
         }
     }
 
-    pub(super) fn key(&mut self, key: &str) -> &mut Self {
+    /// A member's key; its value follows.
+    pub fn key(&mut self, key: &str) -> &mut Self {
         self.text(key);
         if self.format == Format::Json {
             self.out.push(b':');
@@ -85,14 +93,16 @@ impl Writer {
         self
     }
 
-    pub(super) fn text(&mut self, text: &str) {
+    /// A string.
+    pub fn text(&mut self, text: &str) {
         match self.format {
             Format::Json => json::write_text(self.value(), text),
             Format::Msgpack => msgpack::write_text(&mut self.out, text),
         }
     }
 
-    pub(super) fn number(&mut self, number: f64) {
+    /// A number, in the shortest form.
+    pub fn number(&mut self, number: f64) {
         match self.format {
             Format::Json => json::write_float(self.value(), number),
             Format::Msgpack if number.fract() == 0.0 && (0.0..=MAX_SAFE).contains(&number) => {
@@ -102,16 +112,27 @@ impl Writer {
         }
     }
 
-    pub(super) fn bool(&mut self, value: bool) -> Result<(), Rejected> {
+    /// `true` or `false`.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub fn bool(&mut self, value: bool) -> Result<(), Rejected> {
         self.json(if value { "true" } else { "false" })
     }
 
     /// JSON text of one value without binary.
-    pub(super) fn json(&mut self, json: &str) -> Result<(), Rejected> {
+    ///
+    /// # Errors
+    /// As [`Self::json_with`].
+    pub fn json(&mut self, json: &str) -> Result<(), Rejected> {
         self.json_with(json, &[])
     }
 
-    pub(super) fn payload(&mut self, payload: &Payload) -> Result<(), Rejected> {
+    /// A payload with its attachments.
+    ///
+    /// # Errors
+    /// As [`Self::json_with`].
+    pub fn payload(&mut self, payload: &Payload) -> Result<(), Rejected> {
         self.json_with(&payload.json, &payload.attachments)
     }
 
@@ -119,11 +140,7 @@ impl Writer {
     ///
     /// # Errors
     /// When the text cannot be transcoded. As JSON it is passed on as it is.
-    pub(super) fn json_with(
-        &mut self,
-        json: &str,
-        attachments: &[Vec<u8>],
-    ) -> Result<(), Rejected> {
+    pub fn json_with(&mut self, json: &str, attachments: &[Vec<u8>]) -> Result<(), Rejected> {
         match self.format {
             Format::Json => {
                 self.value().extend_from_slice(json.as_bytes());
@@ -148,18 +165,18 @@ impl Writer {
 }
 
 /// The first element of a JSON array, and how many follow in which text.
-pub(super) struct Split<'a> {
+pub struct Split<'a> {
     /// None: the array is empty.
-    pub(super) first: Option<&'a str>,
+    pub first: Option<&'a str>,
     /// The others.
-    pub(super) more: Vec<&'a str>,
+    pub more: Vec<&'a str>,
 }
 
 /// Takes a JSON array apart.
 ///
 /// # Errors
 /// When the text is no array.
-pub(super) fn split(json: &str) -> Result<Split<'_>, WireError> {
+pub fn split(json: &str) -> Result<Split<'_>, WireError> {
     let mut reader = json::Reader::new(json);
     reader.open(b'[')?;
     let mut split = Split {

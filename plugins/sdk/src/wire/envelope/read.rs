@@ -1,6 +1,6 @@
 //! Bytes to messages.
 
-use switchboard_plugin::types::{
+use crate::types::{
     AckAnswer, Body, Broadcast, CountAnswer, CustomQuery, Disconnection, Message, Query,
     RoomChange, ServerEvent, SocketsAnswer, ValueAnswer,
 };
@@ -24,7 +24,7 @@ type Result<T> = std::result::Result<T, WireError>;
 ///
 /// # Errors
 /// When it is malformed.
-pub(in crate::wire) fn read(
+pub fn read(
     payload: &[u8],
     own: &str,
     wanted: impl FnOnce(&str) -> bool,
@@ -59,7 +59,7 @@ pub(in crate::wire) fn read(
 
 /// How everything that `own` sends ends in each format. It is the last of the message, so what
 /// ends like this need not be read to be known as one's own.
-pub(in crate::wire) fn tail(own: &str, namespace: &str) -> [Vec<u8>; 2] {
+pub fn tail(own: &str, namespace: &str) -> [Vec<u8>; 2] {
     let mut text = b",\"uid\":".to_vec();
     json::write_text(&mut text, own);
     text.extend_from_slice(b",\"nsp\":");
