@@ -80,6 +80,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "tests",
         command: &["xtask", "test"],
-        env: &[],
+        // So long are the decoders of each plugin fed with damaged messages.
+        env: &[("SWITCHBOARD_FUZZ_SECONDS", "60")],
     },
 ];

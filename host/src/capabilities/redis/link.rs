@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     bindings::switchboard::redis::redis::{
-        self, Command, Error, Event, Kind as GuestKind, Lag, Message, Node as GuestNode,
+        self, Command, Error, Event, Kind as GuestKind, Lag, Messages, Node as GuestNode,
         Reply as GuestReply,
     },
     capabilities::HasCapabilities,
@@ -195,6 +195,17 @@ impl<X: HasCapabilities> redis::HostSubscription for GuestState<X> {
         Ok(names.into_iter().map(|name| name.to_string()).collect())
     }
 
+    async fn ignore(
+        &mut self,
+        subscription: Resource<SubscriptionHandle>,
+        beginnings: Vec<Vec<u8>>,
+        endings: Vec<Vec<u8>>,
+    ) -> wasmtime::Result<()> {
+        let handle = self.table.get(&subscription)?;
+        handle.subscription.ignore(beginnings, endings);
+        Ok(())
+    }
+
     async fn next(
         &mut self,
         subscription: Resource<SubscriptionHandle>,
@@ -215,7 +226,7 @@ impl<X: HasCapabilities> redis::HostSubscription for GuestState<X> {
             () = wake.wanted() => return Ok(Ok(Vec::new())),
         };
         Ok(match taken {
-            Ok(events) => Ok(events.into_iter().map(Event::from).collect()),
+            Ok(events) => Ok(runs(events)),
             Err(error) => Err(Error::from(&error)),
         })
     }
@@ -266,26 +277,43 @@ impl From<Kind> for GuestKind {
     }
 }
 
-impl From<RedisEvent> for Event {
-    fn from(event: RedisEvent) -> Self {
+/// Messages of the same kind and channel that follow each other become one event: names cross the
+/// border once, and the guest looks them up once.
+fn runs(events: Vec<RedisEvent>) -> Vec<Event> {
+    let mut runs: Vec<Event> = Vec::new();
+    let mut open: Option<(Kind, Option<Bytes>, Bytes)> = None;
+    for event in events {
         match event {
             RedisEvent::Message {
                 kind,
                 pattern,
                 channel,
                 payload,
-            } => Self::Message(Message {
-                kind: kind.into(),
-                channel: text(&channel),
-                pattern: pattern.as_ref().map(text),
-                payload: Vec::from(payload),
-            }),
-            RedisEvent::Lagged { missed, reason } => Self::Lagged(Lag {
+            } => {
+                let payload = Vec::from(payload);
+                let name = (kind, pattern, channel);
+                match runs.last_mut() {
+                    Some(Event::Messages(run)) if open.as_ref() == Some(&name) => {
+                        run.payloads.push(payload);
+                    }
+                    _ => {
+                        runs.push(Event::Messages(Messages {
+                            kind: kind.into(),
+                            channel: text(&name.2),
+                            pattern: name.1.as_ref().map(text),
+                            payloads: vec![payload],
+                        }));
+                        open = Some(name);
+                    }
+                }
+            }
+            RedisEvent::Lagged { missed, reason } => runs.push(Event::Lagged(Lag {
                 missed,
                 reason: reason.to_string(),
-            }),
+            })),
         }
     }
+    runs
 }
 
 impl From<Reply> for GuestReply {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     options::Options,
-    wire::{Decoded, Decoder, Delivery, Local, Publication, Subscription},
+    wire::{Affixes, Decoded, Decoder, Local, Publication, Subscription},
 };
 
 /// By this name the host keeps the subscription for the instances that follow.
@@ -60,6 +60,7 @@ impl Subscriber for In {
     fn enter(&mut self, namespace: String) -> Result<(), Failure> {
         let names = Names::of(self.decoder.enter(&namespace));
         self.namespaces.insert(namespace);
+        self.ignore_own();
         let mut result = Ok(());
         // Patterns before channels: a server that is counted hears broadcasts already.
         for (kind, names) in names.into_kinds() {
@@ -75,6 +76,7 @@ impl Subscriber for In {
         for (kind, names) in Names::of(self.decoder.leave(&namespace)).into_kinds() {
             self.subscription.unsubscribe(kind, &names);
         }
+        self.ignore_own();
     }
 
     fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<Event>, Failure> {
@@ -83,24 +85,27 @@ impl Subscriber for In {
             .subscription
             .next(timeout_ms, max_events, POLL_BYTES)
             .map_err(|error| Failure::Unavailable(text(error)))?;
-        let mut events = Vec::with_capacity(taken.len());
+        let mut events = Vec::new();
         let mut replies = Vec::new();
         let mut server = Server { joins: false };
         for event in taken {
             match event {
-                redis::Event::Message(message) => {
-                    let delivery = Delivery {
-                        pattern: message.pattern.as_deref().map(str::as_bytes),
-                        channel: message.channel.as_bytes(),
-                        payload: &message.payload,
-                    };
-                    match self.decoder.decode(&delivery, &server) {
-                        Ok(Decoded { message, reply }) => {
-                            server.joins |= message.as_ref().is_some_and(is_join);
-                            events.extend(message.map(received));
-                            replies.extend(reply);
+                redis::Event::Messages(messages) => {
+                    let pattern = messages.pattern.as_deref().map(str::as_bytes);
+                    // What makes sockets join rooms comes on other channels than what is for rooms,
+                    // so what the host says of a room holds for the whole run.
+                    let channel = messages.channel.as_bytes();
+                    let channel = self.decoder.channel(pattern, channel, &server);
+                    events.reserve(messages.payloads.len());
+                    for payload in &messages.payloads {
+                        match channel.decode(payload, &server) {
+                            Ok(Decoded { message, reply }) => {
+                                server.joins |= message.as_ref().is_some_and(is_join);
+                                events.extend(message.map(received));
+                                replies.extend(reply);
+                            }
+                            Err(error) => events.extend(unreadable(&messages.channel, &error)),
                         }
-                        Err(error) => events.extend(unreadable(&message.channel, &error)),
                     }
                 }
                 redis::Event::Lagged(lag) => events.push(Event::Lagged(Lag {
@@ -120,6 +125,15 @@ impl Subscriber for In {
 }
 
 impl In {
+    /// Redis sends back what this node publishes.
+    fn ignore_own(&self) {
+        let Affixes {
+            beginnings,
+            endings,
+        } = self.decoder.own();
+        self.subscription.ignore(&beginnings, &endings);
+    }
+
     /// Drops what an earlier instance had subscribed to and this one does not want: the host has
     /// entered all its namespaces before the first poll.
     fn tidy(&mut self) {

@@ -50,18 +50,6 @@ pub enum Subscription {
     Shard(String),
 }
 
-/// What a subscription delivered.
-#[derive(Debug, Clone, Copy)]
-pub struct Delivery<'a> {
-    /// The pattern that matched, for a PSUBSCRIBE. Without it a message may be read for each
-    /// pattern that matches when one namespace begins with another's name and `#`.
-    pub pattern: Option<&'a [u8]>,
-    /// Where it was published.
-    pub channel: &'a [u8],
-    /// What was published.
-    pub payload: &'a [u8],
-}
-
 /// What the server itself knows: the plugin's import `node`.
 pub trait Local {
     /// Whether a local socket is in this room, or has it as its id.
@@ -188,19 +176,64 @@ impl Decoder {
         }
     }
 
-    /// Reads what was delivered. `local` is asked only about a room that stands in the channel's
-    /// name, and about the socket of an old request.
+    /// How this node's own messages begin, and how they end: most of them, for the others are
+    /// known when they are read.
+    pub fn own(&self) -> Affixes {
+        match &self.0 {
+            DecoderKind::Classic(reader) => reader.own(),
+            DecoderKind::Sharded(reader) => reader.own(),
+        }
+    }
+
+    /// Finds out what the messages of one channel are. `pattern` is the one that matched, for a
+    /// PSUBSCRIBE; without it a message may be read for each pattern that matches when one
+    /// namespace begins with another's name and `#`. `local` is asked about a room that stands in
+    /// the channel's name.
+    pub fn channel<'d>(
+        &'d self,
+        pattern: Option<&[u8]>,
+        channel: &[u8],
+        local: &impl Local,
+    ) -> Channel<'d> {
+        Channel(match &self.0 {
+            DecoderKind::Classic(reader) => {
+                ChannelKind::Classic(reader, reader.places(pattern, channel, local))
+            }
+            DecoderKind::Sharded(reader) => {
+                ChannelKind::Sharded(reader, reader.namespaces(channel))
+            }
+        })
+    }
+}
+
+/// What a node knows its own messages by.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Affixes {
+    /// How they begin.
+    pub beginnings: Vec<Vec<u8>>,
+    /// How they end.
+    pub endings: Vec<Vec<u8>>,
+}
+
+/// One channel, or what is left of it for this node: nothing, if its room has no local socket.
+#[derive(Debug)]
+pub struct Channel<'d>(ChannelKind<'d>);
+
+#[derive(Debug)]
+enum ChannelKind<'d> {
+    Classic(&'d classic::Reader, Vec<&'d classic::Place>),
+    Sharded(&'d sharded::Reader, Vec<sharded::Place<'d>>),
+}
+
+impl Channel<'_> {
+    /// Reads a message. `local` is asked about the socket of an old request.
     ///
     /// # Errors
     /// When it is malformed; the other messages are not to blame.
-    pub fn decode(
-        &self,
-        delivery: &Delivery<'_>,
-        local: &impl Local,
-    ) -> Result<Decoded, WireError> {
+    pub fn decode(&self, payload: &[u8], local: &impl Local) -> Result<Decoded, WireError> {
         match &self.0 {
-            DecoderKind::Classic(reader) => reader.read(delivery, local),
-            DecoderKind::Sharded(reader) => reader.read(delivery),
+            ChannelKind::Classic(reader, places) => reader.read(places, payload, local),
+            ChannelKind::Sharded(reader, places) => reader.read(places, payload),
         }
     }
 }

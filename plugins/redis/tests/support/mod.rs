@@ -9,7 +9,7 @@ use switchboard_plugin::{
     wire::WireError,
 };
 use switchboard_transport_redis::wire::{
-    Decoded, Decoder, Delivery, Encoder, Local, Subscription, SubscriptionMode, Wire,
+    Decoded, Decoder, Encoder, Local, Subscription, SubscriptionMode, Wire,
 };
 
 /// One captured or hand-made message.
@@ -192,12 +192,9 @@ pub fn decode(
             Subscription::Pattern(name) if !exact => Some(name.as_bytes()),
             _ => None,
         });
-    let delivery = Delivery {
-        pattern,
-        channel: channel.as_bytes(),
-        payload,
-    };
-    decoder.decode(&delivery, &Server)
+    decoder
+        .channel(pattern, channel.as_bytes(), &Server)
+        .decode(payload, &Server)
 }
 
 /// A server with a socket in every room but one.

@@ -283,6 +283,9 @@ impl<'a> Feed<'a> {
             };
             let done = match push {
                 Push::Message(event) => {
+                    if state.ignored.has(&event) {
+                        continue;
+                    }
                     state.push(event);
                     has_news = true;
                     continue;

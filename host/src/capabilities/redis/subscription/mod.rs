@@ -7,8 +7,10 @@
 //!   has to be bounded by not reading: a client library that hands messages on without a bound
 //!   would only move the place where they pile up.
 //! * `push`: the bytes of what arrives.
+//! * `ignored`: what of it the plugin does not want.
 
 mod feed;
+mod ignored;
 mod names;
 mod push;
 mod shards;
@@ -27,7 +29,10 @@ use tokio::{
 };
 
 pub(crate) use self::names::Kind;
-use self::names::{Home, Key, Names, Settled};
+use self::{
+    ignored::Ignored,
+    names::{Home, Key, Names, Settled},
+};
 use super::{
     RedisError,
     grants::RedisPermit,
@@ -125,6 +130,7 @@ struct Core {
 struct State {
     queue: HandOut<RedisEvent>,
     names: Names,
+    ignored: Ignored,
     gaps: u64,
     /// Who opened it last may close it.
     generation: u64,
@@ -173,6 +179,7 @@ impl Subscription {
         let state = State {
             queue: HandOut::new(MAX_EVENTS, router.options.max_queued_bytes),
             names: Names::new(is_cluster),
+            ignored: Ignored::default(),
             gaps: 0,
             generation: 0,
             connection: router.health.name().to_owned(),
@@ -272,6 +279,11 @@ impl Subscription {
         for key in keys(kind, names) {
             state.names.remove(&key);
         }
+    }
+
+    /// From now on, messages that begin or end like this are left out.
+    pub(crate) fn ignore(&self, beginnings: Vec<Vec<u8>>, endings: Vec<Vec<u8>>) {
+        self.0.core.lock().ignored = Ignored::new(beginnings, endings);
     }
 
     /// The names of a kind, sorted.

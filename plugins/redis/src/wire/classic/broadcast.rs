@@ -3,8 +3,10 @@
 //! Node's receivers do not catch what is malformed here: one wrong message ends their process. So
 //! all three elements are always written, with all their members.
 
+use std::cell::RefCell;
+
 use switchboard_plugin::{
-    types::{Body, Broadcast, Message},
+    types::{Body, Broadcast, Message, Target},
     wire::{
         Cursor, Format, Rejected, WireError, Writer,
         msgpack::{self, Token},
@@ -26,12 +28,49 @@ pub fn peek_sender(payload: &[u8]) -> Option<&str> {
     }
 }
 
+/// How a broadcast of this node begins.
+pub(super) fn beginning(node: &str) -> Vec<u8> {
+    let mut beginning = Vec::new();
+    msgpack::write_array_len(&mut beginning, 3);
+    msgpack::write_text(&mut beginning, node);
+    beginning
+}
+
+/// The last `opts` that ended a message, and what they are: broadcasts that follow each other mostly
+/// have the same ones.
+#[derive(Debug, Default, Clone)]
+pub(super) struct LastOpts(RefCell<Option<(Vec<u8>, Target)>>);
+
+impl LastOpts {
+    /// Longer ones are not worth being kept.
+    const MAX_BYTES: usize = 512;
+
+    fn read(&self, cursor: &mut Cursor<'_>) -> Result<Target, WireError> {
+        let Cursor::Msgpack(reader) = cursor else {
+            return values::read_target(cursor);
+        };
+        let rest = reader.0;
+        if let Some((bytes, target)) = &*self.0.borrow()
+            && bytes == rest
+        {
+            reader.0 = &[];
+            return Ok(target.clone());
+        }
+        let target = values::read_target(cursor)?;
+        if rest.len() <= Self::MAX_BYTES && cursor.end().is_ok() {
+            self.0.replace(Some((rest.to_vec(), target.clone())));
+        }
+        Ok(target)
+    }
+}
+
 /// Reads a broadcast. None: it is for another namespace, or of this node itself; then its packet
 /// is not decoded.
 pub(super) fn read(
     payload: &[u8],
     namespace: &str,
     node: &str,
+    opts: &LastOpts,
 ) -> Result<Option<Message>, WireError> {
     if peek_sender(payload) == Some(node) {
         return Ok(None);
@@ -43,7 +82,7 @@ pub(super) fn read(
         match index {
             0 => sender = Some(values::read_node(cursor)?),
             1 => packet = Some(values::read_packet(cursor)?),
-            2 => target = Some(values::read_target(cursor)?),
+            2 => target = Some(opts.read(cursor)?),
             _ => {}
         }
         index += 1;

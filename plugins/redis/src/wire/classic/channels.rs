@@ -7,7 +7,7 @@ use switchboard_plugin::types::{Room, Target};
 
 use switchboard_plugin::wire::{json, values::room_name};
 
-use crate::wire::{Delivery, Subscription};
+use crate::wire::Subscription;
 
 /// The names of one cluster's channels.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl Channels {
 
 /// What a subscription delivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::wire) enum Place {
     Broadcasts {
         namespace: String,
         /// What stands before the room in a channel's name.
@@ -134,16 +134,21 @@ impl Places {
             .collect()
     }
 
-    /// The subscription that delivered something. Without its pattern, each that may have.
-    pub(super) fn of<'p>(&'p self, delivery: &Delivery<'_>) -> impl Iterator<Item = &'p Place> {
+    /// The subscription that delivers what is published on a channel. Without its pattern, each
+    /// that may.
+    pub(super) fn of<'p>(
+        &'p self,
+        pattern: Option<&[u8]>,
+        channel: &[u8],
+    ) -> impl Iterator<Item = &'p Place> + use<'p> {
         let find = |map: &'p HashMap<String, Place>, name: &[u8]| {
             std::str::from_utf8(name)
                 .ok()
                 .and_then(|name| map.get(name))
         };
-        let (named, any) = match delivery.pattern {
+        let (named, any) = match pattern {
             Some(pattern) => (find(&self.patterns, pattern), None),
-            None => match find(&self.channels, delivery.channel) {
+            None => match find(&self.channels, channel) {
                 Some(place) => (Some(place), None),
                 None => (None, Some(self.patterns.values())),
             },

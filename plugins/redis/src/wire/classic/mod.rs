@@ -15,10 +15,10 @@ use switchboard_plugin::{
     wire::{Rejected, WireError, envelope},
 };
 
-use super::{Decoded, Delivery, Local, Publication, Subscription};
+use super::{Affixes, Decoded, Local, Publication, Subscription};
 pub use broadcast::peek_sender;
 pub(super) use channels::Channels;
-use channels::Place;
+pub(super) use channels::Place;
 
 /// The kinds of requests and answers.
 mod kind {
@@ -91,6 +91,7 @@ pub(super) struct Reader {
     channels: Channels,
     node: String,
     places: channels::Places,
+    opts: broadcast::LastOpts,
 }
 
 impl Reader {
@@ -99,6 +100,7 @@ impl Reader {
             channels: Channels::new(prefix, specific_responses),
             node: node.to_owned(),
             places: channels::Places::default(),
+            opts: broadcast::LastOpts::default(),
         }
     }
 
@@ -110,13 +112,39 @@ impl Reader {
         self.places.leave(&self.channels, namespace, &self.node)
     }
 
+    pub(super) fn own(&self) -> Affixes {
+        Affixes {
+            beginnings: vec![broadcast::beginning(&self.node)],
+            endings: Vec::new(),
+        }
+    }
+
+    pub(super) fn places<'r>(
+        &'r self,
+        pattern: Option<&[u8]>,
+        channel: &[u8],
+        local: &impl Local,
+    ) -> Vec<&'r Place> {
+        let is_for_somebody = |place: &&'r Place| match place {
+            Place::Broadcasts { namespace, prefix } => match channels::room(prefix, channel) {
+                Some("") => true,
+                Some(room) => has_room(local, namespace, room),
+                None => false,
+            },
+            _ => true,
+        };
+        let places = self.places.of(pattern, channel);
+        places.filter(is_for_somebody).collect()
+    }
+
     pub(super) fn read(
         &self,
-        delivery: &Delivery<'_>,
+        places: &[&Place],
+        payload: &[u8],
         local: &impl Local,
     ) -> Result<Decoded, WireError> {
-        for place in self.places.of(delivery) {
-            let decoded = self.read_at(place, delivery, local)?;
+        for place in places {
+            let decoded = self.read_at(place, payload, local)?;
             if decoded.message.is_some() {
                 return Ok(decoded);
             }
@@ -127,34 +155,22 @@ impl Reader {
     fn read_at(
         &self,
         place: &Place,
-        delivery: &Delivery<'_>,
+        payload: &[u8],
         local: &impl Local,
     ) -> Result<Decoded, WireError> {
         match place {
-            Place::Broadcasts { namespace, prefix } => {
-                let Some(room) = channels::room(prefix, delivery.channel) else {
-                    return Ok(Decoded::default());
-                };
-                if !room.is_empty() && !has_room(local, namespace, room) {
-                    return Ok(Decoded::default());
-                }
-                broadcast::read(delivery.payload, namespace, &self.node).map(Decoded::from)
+            Place::Broadcasts { namespace, .. } => {
+                broadcast::read(payload, namespace, &self.node, &self.opts).map(Decoded::from)
             }
-            Place::Requests { namespace } => request::read(
-                delivery.payload,
-                namespace,
-                &self.node,
-                &self.channels,
-                local,
-            ),
+            Place::Requests { namespace } => {
+                request::read(payload, namespace, &self.node, &self.channels, local)
+            }
             Place::Responses { namespace, own } => {
                 let recipient = own.then_some(self.node.as_str());
-                response::read(delivery.payload, namespace, &self.node, recipient)
-                    .map(Decoded::from)
+                response::read(payload, namespace, &self.node, recipient).map(Decoded::from)
             }
             Place::Own { namespace } => {
-                envelope::read(delivery.payload, &self.node, |name| name == namespace)
-                    .map(Decoded::from)
+                envelope::read(payload, &self.node, |name| name == namespace).map(Decoded::from)
             }
         }
     }

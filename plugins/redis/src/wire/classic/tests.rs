@@ -5,7 +5,7 @@ use switchboard_plugin::types::{
     RoomChange, RoomsAnswer, ServerEvent, Socket, SocketsAnswer, Target, ValueAnswer,
 };
 
-use crate::wire::{Decoded, Decoder, Delivery, Encoder, Local, Publication, Subscription, Wire};
+use crate::wire::{Decoded, Decoder, Encoder, Local, Publication, Subscription, Wire};
 use switchboard_plugin::wire::WireError;
 
 struct Server(&'static [&'static str]);
@@ -85,12 +85,13 @@ fn deliver(node: &str, publication: &Publication, local: &Server) -> Result<Deco
         let prefix = pattern.trim_end_matches('*');
         publication.channel.starts_with(prefix)
     });
-    let delivery = Delivery {
-        pattern: pattern.as_deref().map(str::as_bytes),
-        channel: publication.channel.as_bytes(),
-        payload: &publication.payload,
-    };
-    decoder.decode(&delivery, local)
+    decoder
+        .channel(
+            pattern.as_deref().map(str::as_bytes),
+            publication.channel.as_bytes(),
+            local,
+        )
+        .decode(&publication.payload, local)
 }
 
 fn text(message: &Message) -> String {
@@ -177,13 +178,14 @@ fn one_namespaces_room_is_not_anothers_main_channel() {
     let publication = publish(false, &sent);
     assert_eq!(publication.channel, "io#/a#b#");
     let read = |pattern: &str| {
-        let delivery = Delivery {
-            pattern: Some(pattern.as_bytes()),
-            channel: publication.channel.as_bytes(),
-            payload: &publication.payload,
-        };
+        let local = Server(&["text b"]);
         decoder
-            .decode(&delivery, &Server(&["text b"]))
+            .channel(
+                Some(pattern.as_bytes()),
+                publication.channel.as_bytes(),
+                &local,
+            )
+            .decode(&publication.payload, &local)
             .unwrap()
             .message
     };
@@ -436,4 +438,32 @@ fn a_room_that_is_neither_text_nor_number_never_becomes_everybody() {
         };
         assert!(deliver("b", &publication, &EMPTY).is_err(), "{rooms}");
     }
+}
+
+#[test]
+fn other_opts_than_the_last_ones_are_read_anew() {
+    let mut decoder = Decoder::new("io", wire(false), "you");
+    decoder.enter("/");
+    let local = Server(&["text a", "text b"]);
+    for room in ["a", "a", "b", "a"] {
+        let sent = message("me", broadcast(target(&[room]), None));
+        let publication = publish(false, &sent);
+        let channel = publication.channel.as_bytes();
+        let channel = decoder.channel(Some(b"io#/#*"), channel, &local);
+        let read = channel.decode(&publication.payload, &local).unwrap();
+        assert_eq!(text(&read.message.unwrap()), text(&sent));
+    }
+}
+
+#[test]
+fn a_nodes_own_broadcasts_are_known_by_their_beginning() {
+    let own = Decoder::new("io", wire(false), "me").own();
+    let is_own = |sender: &str| {
+        let sent = publish(false, &message(sender, broadcast(target(&["a"]), None)));
+        let payload = sent.payload;
+        own.beginnings.iter().any(|it| payload.starts_with(it))
+    };
+    assert!(is_own("me"));
+    assert!(!is_own("you"));
+    assert!(!is_own("mee"));
 }

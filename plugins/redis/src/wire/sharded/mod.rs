@@ -15,7 +15,7 @@ use switchboard_plugin::{
 use channels::Channels;
 pub use channels::SubscriptionMode;
 
-use super::{Decoded, Delivery, Publication, Subscription};
+use super::{Affixes, Decoded, Publication, Subscription};
 
 /// The way out.
 #[derive(Debug, Clone)]
@@ -53,10 +53,19 @@ pub(super) struct Reader {
 /// What is known of a namespace before anything arrives there.
 #[derive(Debug, Clone)]
 struct Entered {
+    namespace: String,
     main: String,
     private: String,
     /// How this node's own messages end.
     own_tails: [Vec<u8>; 2],
+}
+
+/// A namespace on one channel.
+#[derive(Debug)]
+pub(super) struct Place<'r> {
+    entered: &'r Entered,
+    /// The channel is the one for answers to this node.
+    is_private: bool,
 }
 
 impl Reader {
@@ -70,6 +79,7 @@ impl Reader {
 
     pub(super) fn enter(&mut self, namespace: &str) -> Vec<Subscription> {
         let entered = Entered {
+            namespace: namespace.to_owned(),
             main: self.channels.main(namespace),
             private: self.channels.private(namespace, &self.node),
             own_tails: envelope::tail(&self.node, namespace),
@@ -99,27 +109,39 @@ impl Reader {
         Some(Subscription::Shard(channel))
     }
 
-    pub(super) fn read(&self, delivery: &Delivery<'_>) -> Result<Decoded, WireError> {
-        let candidates = || {
-            self.entered
-                .values()
-                .filter(|entered| delivery.channel.starts_with(entered.main.as_bytes()))
+    pub(super) fn own(&self) -> Affixes {
+        let tails = self.entered.values().flat_map(|entered| &entered.own_tails);
+        Affixes {
+            beginnings: Vec::new(),
+            endings: tails.cloned().collect(),
+        }
+    }
+
+    /// The namespaces that a channel may carry messages of.
+    pub(super) fn namespaces(&self, channel: &[u8]) -> Vec<Place<'_>> {
+        let carries = |entered: &&Entered| channel.starts_with(entered.main.as_bytes());
+        let entered = self.entered.values().filter(carries);
+        let place = |entered| Place {
+            entered,
+            is_private: channel == entered.private.as_bytes(),
         };
-        let is_own = |tail: &Vec<u8>| delivery.payload.ends_with(tail);
-        if candidates().any(|entered| entered.own_tails.iter().any(is_own)) {
+        entered.map(place).collect()
+    }
+
+    pub(super) fn read(&self, places: &[Place<'_>], payload: &[u8]) -> Result<Decoded, WireError> {
+        let mut tails = places.iter().flat_map(|place| &place.entered.own_tails);
+        if places.is_empty() || tails.any(|tail| payload.ends_with(tail)) {
             return Ok(Decoded::default());
         }
-        let mut private = false;
-        let wanted = |namespace: &str| match self.entered.get(namespace) {
-            Some(entered) => {
-                private = delivery.channel == entered.private.as_bytes();
-                delivery.channel.starts_with(entered.main.as_bytes())
-            }
-            None => false,
+        let mut is_private = false;
+        let wanted = |namespace: &str| {
+            let place = places.iter().find(|it| it.entered.namespace == namespace);
+            is_private = place.is_some_and(|place| place.is_private);
+            place.is_some()
         };
-        let message = envelope::read(delivery.payload, &self.node, wanted)?;
+        let message = envelope::read(payload, &self.node, wanted)?;
         Ok(Decoded::from(message.and_then(|mut message| {
-            if private {
+            if is_private {
                 // Node takes nothing but answers from there (4.3).
                 if !is_answer(&message.body) {
                     return None;
