@@ -12,8 +12,10 @@ use tokio::net::UnixStream;
 use toml::{Table, Value};
 
 use crate::{
-    Error, Launch, NodeLaunch, Parser, Redis, Server, Transport, built,
-    transport::{Started, bus_path, text},
+    Error, Launch, NodeLaunch, Parser, Redis, RedisCluster, Sentinel, Server, Transport,
+    backend::{Running, bus_path, text},
+    built,
+    transport::Started,
     until,
 };
 
@@ -102,9 +104,7 @@ impl ClusterBuilder {
             .prefix("sb-")
             .tempdir()
             .map_err(Error::system("cannot make a temporary folder"))?;
-        let mut transport = self.transport.start(folder.path()).await?;
-        let backend = transport.server.take();
-        let config = self.config(transport)?;
+        let (config, backend) = self.config(self.transport.start(folder.path()).await?)?;
         let path = folder.path().join("switchboard.toml");
         fs::write(&path, config.to_string()).map_err(Error::system("cannot write the config"))?;
 
@@ -130,9 +130,11 @@ impl ClusterBuilder {
         Ok(cluster)
     }
 
-    fn config(&self, transport: Started) -> Result<Table, Error> {
+    fn config(&self, transport: Started) -> Result<(Table, Running), Error> {
         let Started {
-            mut config, more, ..
+            mut config,
+            more,
+            backend,
         } = transport;
         // One for all tests: each plugin is compiled once, not once for each server.
         config.insert("cache".into(), text(&built::cache())?);
@@ -142,7 +144,7 @@ impl ClusterBuilder {
                 .map_err(|error| Error::Test(format!("not TOML: {error}")))?;
             merge(&mut config, more);
         }
-        Ok(config)
+        Ok((config, backend))
     }
 }
 
@@ -153,7 +155,7 @@ pub struct Cluster {
     nodes: Vec<Arc<Server>>,
     launch: Launch,
     wait_for_all: bool,
-    backend: Option<Redis>,
+    backend: Running,
     folder: TempDir,
 }
 
@@ -190,9 +192,20 @@ impl Cluster {
     /// # Errors
     /// What [`Server::start`] says.
     pub async fn add_node(&mut self) -> Result<&Arc<Server>, Error> {
-        self.launch.name = format!("node {}", self.nodes.len());
-        let server = Server::start(&self.launch).await?;
-        self.add(server).await
+        self.add_node_with(&[]).await
+    }
+
+    /// The same with environment variables of its own, which go before the configuration:
+    /// `("SWITCHBOARD_CONNECTIONS__REDIS__MAIN__URL", "redis://…")`.
+    ///
+    /// # Errors
+    /// What [`Server::start`] says.
+    pub async fn add_node_with(&mut self, env: &[(&str, &str)]) -> Result<&Arc<Server>, Error> {
+        let mut launch = self.launch.clone();
+        launch.name = format!("node {}", self.nodes.len());
+        let own = env.iter().map(|&(key, value)| (key.into(), value.into()));
+        launch.env.extend(own);
+        self.add(Server::start(&launch).await?).await
     }
 
     /// The same with a Node.js server.
@@ -254,7 +267,26 @@ impl Cluster {
 
     /// The Redis server that its servers meet at, if they do.
     pub fn redis(&self) -> Option<&Redis> {
-        self.backend.as_ref()
+        match &self.backend {
+            Running::Redis(redis) => Some(redis),
+            _ => None,
+        }
+    }
+
+    /// The Redis Cluster that its servers meet at, if they do.
+    pub fn redis_cluster(&self) -> Option<&RedisCluster> {
+        match &self.backend {
+            Running::RedisCluster(cluster) => Some(cluster),
+            _ => None,
+        }
+    }
+
+    /// The Sentinels of the Redis server that its servers meet at, if there are any.
+    pub fn sentinel(&self) -> Option<&Sentinel> {
+        match &self.backend {
+            Running::Sentinel(sentinel) => Some(sentinel),
+            _ => None,
+        }
     }
 
     /// The folder of this cluster, with `switchboard.toml` in it.
@@ -294,7 +326,8 @@ mod tests {
     use super::{Cluster, ClusterBuilder, Error};
 
     async fn config(builder: &ClusterBuilder) -> Result<Table, Error> {
-        builder.config(builder.transport.start(Path::new("/here")).await?)
+        let started = builder.transport.start(Path::new("/here")).await?;
+        builder.config(started).map(|(config, _)| config)
     }
 
     #[tokio::test]

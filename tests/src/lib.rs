@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod backend;
 pub mod built;
 mod clients;
 mod cluster;
@@ -44,6 +45,7 @@ pub mod value;
 mod wait;
 mod whole_cluster;
 
+pub use backend::Backend;
 pub use clients::{Answer, Client, Clients, Connect, Tally, Way};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use emitter::{Emitter, switchboard_command};

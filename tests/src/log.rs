@@ -48,6 +48,12 @@ impl Log {
         lines.iter().find(|line| is_it(line)).cloned()
     }
 
+    /// All kept lines that `is_it` accepts, oldest first.
+    pub fn all(&self, is_it: impl Fn(&str) -> bool) -> Vec<String> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(|line| is_it(line)).cloned().collect()
+    }
+
     /// How many of the kept lines `is_it` accepts.
     pub fn count(&self, is_it: impl Fn(&str) -> bool) -> usize {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);

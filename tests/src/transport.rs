@@ -1,8 +1,8 @@
 //! What the servers of a cluster reach each other through, as a value: a scenario is written once
 //! and runs over every [`Transport`].
 //!
-//! A transport says three things: which plugin to load, what its servers meet at (a [`Backend`],
-//! which lives as long as the cluster), and what may be expected of it ([`Capabilities`]), so that a
+//! A transport says three things: which plugin to load, what its servers meet at (a
+//! [`Backend`](crate::Backend), which lives as long as the cluster), and what may be expected of it ([`Capabilities`]), so that a
 //! scenario never needs to be left out: it asserts what this transport promises.
 
 use std::{
@@ -12,7 +12,11 @@ use std::{
 
 use toml::{Table, Value};
 
-use crate::{Error, Redis, built};
+use crate::{
+    Backend, Error,
+    backend::{Running, text},
+    built,
+};
 
 /// Restricts tests to the transport of this name.
 const VARIABLE: &str = "SWITCHBOARD_TEST_TRANSPORT";
@@ -35,16 +39,6 @@ pub struct Transport {
     backend: Backend,
     toml: String,
     can: Capabilities,
-}
-
-/// What servers meet at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Backend {
-    /// No server: a bus, whose socket is in the cluster's folder.
-    Bus,
-    /// A Redis server of the cluster's own.
-    Redis,
 }
 
 /// What may be expected of a transport, where transports differ.
@@ -98,6 +92,19 @@ impl Transport {
         Self::redis()
             .label("redis_sharded")
             .toml("[transports.redis.options]\nmode = \"sharded\"\nsubscriptionMode = \"static\"")
+    }
+
+    /// The same on a Redis Cluster of three masters. Not in [`Transport::all`]: what differs is
+    /// where a message goes, and a choice of scenarios shows that.
+    pub fn redis_cluster() -> Self {
+        let cluster = Self::redis().backend(Backend::RedisCluster);
+        cluster.label("redis_cluster")
+    }
+
+    /// The plugin `redis` as Node's `createShardedAdapter`, on a Redis Cluster of three masters.
+    pub fn redis_sharded_cluster() -> Self {
+        let cluster = Self::redis_sharded().backend(Backend::RedisCluster);
+        cluster.label("redis_sharded_cluster")
     }
 
     /// Some plugin, on a bus, of which no more is expected than of every plugin.
@@ -171,14 +178,9 @@ impl Transport {
             None => built::plugins(&self.plugin)?,
         };
         config.insert("plugins".into(), text(&plugins)?);
-        let (kind, key, value, server) = match self.backend {
-            Backend::Bus => ("bus", "path", text(&bus_path(folder))?, None),
-            Backend::Redis => {
-                let redis = Redis::start().await?;
-                ("redis", "url", Value::String(redis.url()), Some(redis))
-            }
-        };
-        let connection = table(kind, table("main", table(key, value)));
+        let backend = self.backend.start().await?;
+        let (kind, at) = backend.connection(folder)?;
+        let connection = table(kind, table("main", Value::Table(at)));
         config.insert("connections".into(), connection);
         let granted = Value::Array(vec![Value::String("main".into())]);
         let grants = table("grants", table(kind, granted));
@@ -186,7 +188,7 @@ impl Transport {
         Ok(Started {
             config,
             more: self.toml.clone(),
-            server,
+            backend,
         })
     }
 }
@@ -199,7 +201,7 @@ pub(crate) struct Started {
     /// Written configuration, to be merged over it.
     pub(crate) more: String,
     /// Its backend, which must live as long as the cluster.
-    pub(crate) server: Option<Redis>,
+    pub(crate) backend: Running,
 }
 
 impl From<&str> for Transport {
@@ -217,24 +219,17 @@ impl From<&Self> for Transport {
     }
 }
 
-/// Where the bus of the cluster in a folder is.
-pub(crate) fn bus_path(folder: &Path) -> PathBuf {
-    folder.join("bus.sock")
-}
-
-/// A path as configuration.
-pub(crate) fn text(path: &Path) -> Result<Value, Error> {
-    path.to_str()
-        .map(|path| Value::String(path.to_owned()))
-        .ok_or_else(|| Error::Test(format!("{} is not UTF-8", path.display())))
-}
-
 fn table(key: &str, value: Value) -> Value {
     Value::Table(Table::from_iter([(key.to_owned(), value)]))
 }
 
 fn is_wanted(name: &str, only: Option<&str>) -> Result<bool, Error> {
-    let names: Vec<_> = Transport::all().into_iter().map(|t| t.label).collect();
+    let in_a_cluster = [
+        Transport::redis_cluster(),
+        Transport::redis_sharded_cluster(),
+    ];
+    let known = Transport::all().into_iter().chain(in_a_cluster);
+    let names: Vec<_> = known.map(|transport| transport.label).collect();
     match only {
         Some(only) if !names.iter().any(|name| name == only) => Err(Error::Setup {
             what: format!("{VARIABLE} is {only}, and there is no such transport"),

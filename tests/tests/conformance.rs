@@ -61,3 +61,22 @@ macro_rules! transports {
     };
 }
 each_transport! { transports }
+
+/// A choice for a Redis Cluster, where a message takes another way: what has channels of its own or
+/// depends on order, and is not in `mixed` already.
+macro_rules! in_a_redis_cluster {
+    ($transport:ident $($in_order:ident)*) => {
+        mod $transport {
+            groups! { [$transport]
+                namespaces one_parser { an_event_stays_in_its_namespace }
+                custom one_parser { every_server_answers_a_custom_request }
+                emitter one_parser { its_events_reach_the_clients_of_every_server }
+                nodes one_parser { a_killed_server_is_counted_no_more }
+                order one_parser { events_of_all_sizes_stay_in_order $($in_order)* }
+            }
+        }
+    };
+}
+// The classic wire has a channel for each room, so its rooms have no order among each other there.
+in_a_redis_cluster! { redis_cluster }
+in_a_redis_cluster! { redis_sharded_cluster events_for_different_rooms_stay_in_order }

@@ -7,8 +7,9 @@ use super::random::Random;
 
 /// The first pause.
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(50);
-/// The longest pause: how late a returned backend is noticed.
-pub(super) const RETRY_MAX: Duration = Duration::from_secs(2);
+/// The longest pause: how late a returned backend is noticed. A backend has pauses of its own before
+/// it is connected again; together they stay below two seconds.
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// Pauses that double from [`RETRY_MIN`] to [`RETRY_MAX`], each shortened by up to a half.
 #[derive(Debug)]

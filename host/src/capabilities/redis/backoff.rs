@@ -8,9 +8,24 @@ use std::{
 /// The pause after the first attempt that failed; the first attempt is made at once.
 const RETRY_MIN: Duration = Duration::from_millis(25);
 /// The longest pause: how late a Redis that is back is noticed.
-pub(super) const RETRY_MAX: Duration = Duration::from_secs(1);
+pub(super) const RETRY_MAX: Duration = Duration::from_millis(500);
+/// A connection that lasted for less does not count as a return.
+pub(super) const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// The pause when the settings are at fault: somebody has to change them, here or in Redis.
-pub(super) const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+pub(super) const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+/// What connecting and subscribing may take after the longest pause.
+const SUBSCRIBED_IN: Duration = Duration::from_millis(250);
+
+/// After an absence of Redis, how long the commands of plugins wait with a connection that stands.
+/// By then other servers, which look for Redis as often, have subscribed again: what has gathered
+/// meanwhile and leaves at once would be lost for those that have not.
+pub(super) fn return_pause(is_refusal: bool) -> Duration {
+    let longest = match is_refusal {
+        true => REFUSED_PAUSE,
+        false => RETRY_MAX,
+    };
+    longest + SUBSCRIBED_IN
+}
 
 /// Pauses that double, each shortened by up to a half, so that servers do not come back together.
 #[derive(Debug)]
@@ -38,6 +53,15 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_tries_as_rarely_as_possible_is_back_before_commands_leave() {
+        for is_refusal in [false, true] {
+            let mut backoff = Backoff::new();
+            let longest = (0..20).map(|_| backoff.pause(is_refusal)).max();
+            assert!(longest.is_some_and(|longest| longest < return_pause(is_refusal)));
+        }
+    }
 
     #[test]
     fn pauses_grow_to_the_cap_but_a_refusal_waits_longer() {

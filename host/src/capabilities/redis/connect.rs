@@ -185,9 +185,10 @@ fn greeting_failed(step: &str, error: &[u8]) -> Trouble {
         ("PING", "NOPERM") => {
             Trouble::refused("the user may not execute PING, which the host needs (ACL +ping)")
         }
-        ("AUTH" | "SELECT", _) | (_, "NOAUTH" | "WRONGPASS" | "DENIED") => {
-            Trouble::refused(format!("Redis refuses this server ({step}): {text}"))
-        }
+        ("AUTH", _) | (_, "NOAUTH" | "WRONGPASS" | "DENIED") => Trouble::locked_out(format!(
+            "Redis refuses this server ({step}), messages wait until it is let in: {text}"
+        )),
+        ("SELECT", _) => Trouble::refused(format!("Redis refuses this server ({step}): {text}")),
         _ => Trouble::away(format!("Redis is not ready: {text}")),
     }
 }

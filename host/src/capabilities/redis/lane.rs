@@ -2,7 +2,8 @@
 //! are written as they come, and replies are dealt out in the same order.
 //!
 //! A task owns the connection, keeps it alive, and finds a new one when it is lost. Nobody waits for
-//! that longer than one attempt: while Redis is away, calls fail at once.
+//! that longer than one attempt: while Redis is away, calls fail at once. When it is back, plugins'
+//! commands are held a moment longer ([`return_pause`]).
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    backoff::{Backoff, RETRY_MAX},
+    backoff::{Backoff, STABLE_AFTER, return_pause},
     connect::{Connector, Reading, Stream, Wire},
     options::RedisOptions,
     place::Place,
@@ -68,7 +69,11 @@ struct Job {
 enum State {
     /// The first attempt, or the first since the connection was lost.
     Connecting,
-    Up(mpsc::Sender<Job>),
+    Up {
+        jobs: mpsc::Sender<Job>,
+        /// Plugins' commands wait until then.
+        open_at: Instant,
+    },
     Down(Trouble),
 }
 
@@ -130,7 +135,7 @@ impl Lane {
     }
 
     pub(super) fn is_up(&self) -> bool {
-        matches!(*self.shared.state.borrow(), State::Up(_))
+        matches!(*self.shared.state.borrow(), State::Up { .. })
     }
 
     /// Bytes of commands that are not answered yet.
@@ -138,14 +143,29 @@ impl Lane {
         self.shared.limits.max_pending_bytes - self.shared.room.available_permits()
     }
 
-    /// Sends commands and waits for their replies: as long as an attempt to connect takes, if one
-    /// has just begun, plus the time for a reply. Dropped half-way, they are executed all the same.
+    /// Sends commands of a plugin and waits for their replies: as long as an attempt to connect
+    /// takes, if one has just begun, or the pause after an absence, plus the time for a reply.
+    /// Dropped half-way, they are executed all the same.
     pub(super) async fn run(&self, bytes: BytesMut, count: usize) -> Outcome {
+        match self.connected().await {
+            Ok((jobs, open_at)) => {
+                sleep_until(open_at).await;
+                self.send(jobs, bytes, count).await
+            }
+            Err(trouble) => Outcome::unsent(trouble),
+        }
+    }
+
+    /// The same for questions of the host itself, which need no pause: subscriptions wait for them.
+    pub(super) async fn ask(&self, bytes: BytesMut, count: usize) -> Outcome {
+        match self.connected().await {
+            Ok((jobs, _)) => self.send(jobs, bytes, count).await,
+            Err(trouble) => Outcome::unsent(trouble),
+        }
+    }
+
+    async fn send(&self, jobs: mpsc::Sender<Job>, bytes: BytesMut, count: usize) -> Outcome {
         let limits = self.shared.limits;
-        let jobs = match self.connected().await {
-            Ok(jobs) => jobs,
-            Err(trouble) => return Outcome::unsent(trouble),
-        };
         let deadline = Instant::now() + limits.command_timeout;
         let need = u32::try_from(bytes.len().min(limits.max_pending_bytes)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.shared.room).acquire_many_owned(need);
@@ -175,13 +195,13 @@ impl Lane {
         })
     }
 
-    async fn connected(&self) -> Result<mpsc::Sender<Job>, Trouble> {
+    async fn connected(&self) -> Result<(mpsc::Sender<Job>, Instant), Trouble> {
         let mut states = self.shared.state.subscribe();
         let settled = states.wait_for(|state| !matches!(state, State::Connecting));
         let limit = self.shared.limits.connect_timeout;
         match timeout(limit, settled).await {
             Ok(Ok(state)) => match &*state {
-                State::Up(jobs) => Ok(jobs.clone()),
+                State::Up { jobs, open_at } => Ok((jobs.clone(), *open_at)),
                 State::Down(trouble) => Err(trouble.clone()),
                 State::Connecting => Err(Trouble::away("not connected yet")),
             },
@@ -194,14 +214,18 @@ impl Lane {
 impl Shared {
     async fn run(self: Arc<Self>) {
         let mut backoff = Backoff::new();
+        // Others that use this Redis may have lost it as well. A lane that is used for the first
+        // time may be so because of what has gathered meanwhile.
+        let mut hold = self.health.trouble().map(return_pause);
         loop {
             let trouble = match self.place.connect(&self.connector).await {
                 Ok(wire) => {
                     let since = Instant::now();
                     self.health.up();
-                    let trouble = self.session(wire).await;
+                    let open_at = since + hold.take().unwrap_or_default();
+                    let trouble = self.session(wire, open_at).await;
                     self.health.lost(&trouble);
-                    if since.elapsed() >= RETRY_MAX {
+                    if since.elapsed() >= STABLE_AFTER {
                         backoff = Backoff::new();
                         self.state.send_replace(State::Connecting);
                         continue;
@@ -213,6 +237,7 @@ impl Shared {
                     trouble
                 }
             };
+            hold = Some(return_pause(trouble.is_refusal));
             let pause = backoff.pause(trouble.is_refusal);
             self.state.send_replace(State::Down(trouble));
             sleep(pause).await;
@@ -220,10 +245,13 @@ impl Shared {
     }
 
     /// Serves the callers until the connection is lost.
-    async fn session(&self, wire: Wire) -> Trouble {
+    async fn session(&self, wire: Wire, open_at: Instant) -> Trouble {
         // One for each session, so that nothing that was meant for this one gets into the next.
         let (sender, mut jobs) = mpsc::channel(MAX_JOBS);
-        self.state.send_replace(State::Up(sender));
+        self.state.send_replace(State::Up {
+            jobs: sender,
+            open_at,
+        });
         let mut session = Session {
             limits: self.limits,
             waiting: VecDeque::new(),

@@ -338,7 +338,7 @@ impl Router {
     pub(super) async fn ask(&self, node: &Address, args: &[&str]) -> Result<Frame, Trouble> {
         let mut out = BytesMut::new();
         wire::encode(args, &mut out);
-        let Outcome { frames, rest } = self.lane(node, Lanes::Short).run(out, 1).await;
+        let Outcome { frames, rest } = self.lane(node, Lanes::Short).ask(out, 1).await;
         match (frames.into_iter().next(), rest) {
             (Some(frame), _) => Ok(frame),
             (None, Some(Rest::Unsent(trouble) | Rest::InDoubt(trouble))) => Err(trouble),
@@ -417,9 +417,9 @@ fn too_often() -> String {
 }
 
 pub(super) fn unavailable(trouble: &Trouble) -> RedisError {
-    match trouble.is_refusal {
-        true => RedisError::Denied(trouble.public.clone()),
-        false => RedisError::Unavailable(trouble.public.clone()),
+    match trouble.may_pass {
+        true => RedisError::Unavailable(trouble.public.clone()),
+        false => RedisError::Denied(trouble.public.clone()),
     }
 }
 

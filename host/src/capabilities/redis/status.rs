@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::trouble::Trouble;
+use super::{backoff::return_pause, trouble::Trouble};
 
 /// What a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,6 +70,8 @@ pub(super) struct Health {
 
 #[derive(Debug)]
 struct Facts {
+    /// When an attempt last failed, and whether it was a refusal.
+    failed: Option<(Instant, bool)>,
     state: RedisState,
     since: Instant,
     last_error: Option<String>,
@@ -81,6 +83,7 @@ impl Health {
         Self {
             name: name.to_owned(),
             facts: Mutex::new(Facts {
+                failed: None,
                 state: RedisState::Idle,
                 since: Instant::now(),
                 last_error: None,
@@ -113,6 +116,7 @@ impl Health {
             true => RedisState::Refused,
             false => RedisState::Away,
         };
+        self.lock().failed = Some((Instant::now(), trouble.is_refusal));
         let is_news = self.change(state, Some(trouble.detail.clone()));
         if trouble.is_refusal {
             // Each time: nothing gets better until somebody reads it.
@@ -120,6 +124,12 @@ impl Health {
         } else if is_news {
             tracing::warn!(connection = %self.name, "Redis is away: {}", trouble.detail);
         }
+    }
+
+    /// Is Redis away, or was it a moment ago? If so: was it a refusal?
+    pub(super) fn trouble(&self) -> Option<bool> {
+        let (at, is_refusal) = self.lock().failed?;
+        (at.elapsed() < return_pause(is_refusal)).then_some(is_refusal)
     }
 
     fn change(&self, state: RedisState, error: Option<String>) -> bool {

@@ -9,8 +9,10 @@ use super::url::Address;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub(super) struct Trouble {
-    /// The settings are at fault, not the network: trying again is of little use.
+    /// The settings are at fault, not the network: trying again soon is of little use.
     pub(super) is_refusal: bool,
+    /// Nothing has to change here: it can be set right on the other side, so what waits may wait on.
+    pub(super) may_pass: bool,
     /// For the plugin: no address, no secret.
     pub(super) public: String,
     /// For the operator: with the address, without secrets.
@@ -23,6 +25,7 @@ impl Trouble {
         let text = text.into();
         Self {
             is_refusal: false,
+            may_pass: true,
             public: text.clone(),
             detail: text,
         }
@@ -30,6 +33,16 @@ impl Trouble {
 
     /// It stays until the operator changes something.
     pub(super) fn refused(text: impl Into<String>) -> Self {
+        Self {
+            is_refusal: true,
+            may_pass: false,
+            ..Self::away(text)
+        }
+    }
+
+    /// Redis does not let this server in. It stays until the operator changes something here or
+    /// there: users and passwords are set in Redis as well.
+    pub(super) fn locked_out(text: impl Into<String>) -> Self {
         Self {
             is_refusal: true,
             ..Self::away(text)

@@ -19,7 +19,7 @@ use super::{
     push::{self, Push},
 };
 use crate::capabilities::redis::{
-    backoff::{Backoff, RETRY_MAX},
+    backoff::{Backoff, STABLE_AFTER},
     connect::{Reading, Wire},
     pipeline::Backend,
     place::Place,
@@ -49,7 +49,7 @@ pub(super) async fn run(core: Arc<Core>, home: Home) {
                 let mut feed = Feed::new(&core, &home, at);
                 let trouble = feed.serve(wire).await;
                 core.router.health.lost(&trouble);
-                if since.elapsed() >= RETRY_MAX {
+                if since.elapsed() >= STABLE_AFTER {
                     backoff = Backoff::new();
                     core.lost(&home, &trouble);
                     continue;

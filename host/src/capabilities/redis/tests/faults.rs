@@ -80,6 +80,29 @@ async fn while_redis_is_away_calls_fail_at_once() {
     .await;
 }
 
+/// Whoever finds Redis first must not talk to those who have not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leaves_first_after_an_absence_reaches_all_who_were_subscribed() {
+    let mut server = Server::start(&[]);
+    let sender = client(&server);
+    run(&sender, &["PING"]).await.unwrap();
+    let receivers: Vec<_> = (0..6).map(|_| client(&server)).collect();
+    let receivers: Vec<_> = receivers.iter().map(subscription).collect();
+    for receiver in &receivers {
+        subscribe(receiver, Kind::Channel, &["c"]).await;
+    }
+    for _ in 0..2 {
+        server.kill();
+        // Until the pauses between attempts are at their longest, and differ.
+        sleep(Duration::from_millis(1_500)).await;
+        server.restart();
+        until_ok(|| run(&sender, &["PUBLISH c first"])).await;
+        for receiver in &receivers {
+            assert_eq!(events(receiver, 2).await, ["lagged", "channel c: first"]);
+        }
+    }
+}
+
 async fn until_err(sub: &Subscription, names: &[String]) -> RedisError {
     sub.subscribe_again(Kind::Channel, names).await.unwrap_err()
 }

@@ -47,7 +47,7 @@ async fn a_wrong_password_is_a_clear_refusal_that_is_logged_and_never_shows_it()
     let redis = at(&url);
     let error = run(&redis, &["PING"]).await.unwrap_err();
     assert!(
-        matches!(&error, RedisError::Denied(why) if why.contains("WRONGPASS")),
+        matches!(&error, RedisError::Unavailable(why) if why.contains("WRONGPASS")),
         "{error:?}"
     );
     let port = server.port.to_string();
@@ -59,7 +59,7 @@ async fn a_wrong_password_is_a_clear_refusal_that_is_logged_and_never_shows_it()
     let names = vec!["c".to_owned()];
     eventually("the subscription is refused as well", async || {
         let result = sub.subscribe_again(Kind::Channel, &names).await;
-        matches!(result, Err(RedisError::Denied(_)))
+        matches!(result, Err(RedisError::Unavailable(why)) if why.contains("WRONGPASS"))
     })
     .await;
     let status = redis.status();
@@ -107,7 +107,7 @@ async fn credentials_of_all_forms_are_used() {
     assert_eq!(run(&redis, &["PUBLISH c x"]).await.unwrap(), [":1"]);
     let nothing = run(&client(&server), &["PING"]).await.unwrap_err();
     assert!(
-        matches!(&nothing, RedisError::Denied(why) if why.contains("NOAUTH")),
+        matches!(&nothing, RedisError::Unavailable(why) if why.contains("NOAUTH")),
         "{nothing}"
     );
 }

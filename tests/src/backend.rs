@@ -1,0 +1,81 @@
+//! What the servers of a cluster meet at: which kind, how it is started, and what the servers'
+//! configuration says of it.
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use crate::{Error, Redis, RedisCluster, Sentinel};
+
+/// Masters of a Redis Cluster: fewer are no cluster to most programs.
+const MASTERS: usize = 3;
+
+/// What servers meet at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// No server: a bus, whose socket is in the cluster's folder.
+    Bus,
+    /// A Redis server of the cluster's own.
+    Redis,
+    /// A Redis Cluster of three masters.
+    RedisCluster,
+    /// Two Redis servers under the watch of three Sentinels.
+    Sentinel,
+}
+
+/// One that runs; it ends with this value.
+#[derive(Debug)]
+pub(crate) enum Running {
+    Bus,
+    Redis(Redis),
+    RedisCluster(RedisCluster),
+    Sentinel(Sentinel),
+}
+
+impl Backend {
+    pub(crate) async fn start(self) -> Result<Running, Error> {
+        Ok(match self {
+            Self::Bus => Running::Bus,
+            Self::Redis => Running::Redis(Redis::start().await?),
+            Self::RedisCluster => Running::RedisCluster(RedisCluster::start(MASTERS).await?),
+            Self::Sentinel => Running::Sentinel(Sentinel::start().await?),
+        })
+    }
+}
+
+impl Running {
+    /// The kind of its connections, and how the one to it is configured.
+    pub(crate) fn connection(&self, folder: &Path) -> Result<(&'static str, Table), Error> {
+        Ok(match self {
+            Self::Bus => ("bus", entry("path", text(&bus_path(folder))?)),
+            Self::Redis(redis) => ("redis", entry("url", Value::String(redis.url()))),
+            Self::RedisCluster(cluster) => ("redis", entry("cluster", list(cluster.urls()))),
+            Self::Sentinel(sentinel) => {
+                let mut at = entry("urls", list(sentinel.urls()));
+                at.insert("master".into(), Value::String(Sentinel::MASTER.into()));
+                ("redis", entry("sentinel", Value::Table(at)))
+            }
+        })
+    }
+}
+
+/// Where the bus of the cluster in a folder is.
+pub(crate) fn bus_path(folder: &Path) -> PathBuf {
+    folder.join("bus.sock")
+}
+
+/// A path as configuration.
+pub(crate) fn text(path: &Path) -> Result<Value, Error> {
+    path.to_str()
+        .map(|path| Value::String(path.to_owned()))
+        .ok_or_else(|| Error::Test(format!("{} is not UTF-8", path.display())))
+}
+
+fn entry(key: &str, value: Value) -> Table {
+    Table::from_iter([(key.to_owned(), value)])
+}
+
+fn list(urls: Vec<String>) -> Value {
+    Value::Array(urls.into_iter().map(Value::String).collect())
+}

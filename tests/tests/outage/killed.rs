@@ -1,0 +1,48 @@
+//! Redis is killed, and started again at the same address.
+
+use std::time::Duration;
+
+use switchboard_tests::Transport;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    Outcome, in_both_modes,
+    load::Load,
+    stage::{SERVERS, Stage},
+    verdict::{Verdict, assert_all_heard_again, counter},
+};
+
+/// Long enough that all pauses between attempts are as long as they get.
+const AWAY: Duration = Duration::from_secs(3);
+
+in_both_modes! {
+    servers_find_each_other_when_redis_is_started_again
+}
+
+async fn servers_find_each_other_when_redis_is_started_again(transport: Transport) -> Outcome {
+    let stage = Stage::direct(transport).await?;
+    let load = Load::start(&stage).await?;
+    let redis = stage.redis()?;
+
+    // Twice: once for a while, and once for no longer than a start takes.
+    for away in [AWAY, Duration::ZERO] {
+        redis.kill().await?;
+        sleep(away).await;
+        if away > Duration::ZERO {
+            for server in stage.servers() {
+                let waiting = counter(server, "outbox_messages").await?;
+                assert!(waiting > 100, "{} keeps {waiting} only", server.name());
+            }
+        }
+        redis.restart().await?;
+        redis.command(&["PING"]).await?;
+        assert_all_heard_again(&stage, &load, Instant::now()).await?;
+    }
+    let verdict = Verdict::of(&stage, load).await?;
+    let all: Vec<_> = (0..SERVERS).collect();
+    verdict.assert_kept(&all, &all);
+    for (number, gaps) in verdict.lagged.iter().enumerate() {
+        assert!(*gaps >= 1, "server {number} reports no gap: {verdict:?}");
+    }
+    Ok(())
+}
