@@ -28,18 +28,18 @@ pub enum Backend {
 #[derive(Debug)]
 pub(crate) enum Running {
     Bus,
-    Redis(Redis),
+    Redis(Box<Redis>),
     RedisCluster(RedisCluster),
-    Sentinel(Sentinel),
+    Sentinel(Box<Sentinel>),
 }
 
 impl Backend {
     pub(crate) async fn start(self) -> Result<Running, Error> {
         Ok(match self {
             Self::Bus => Running::Bus,
-            Self::Redis => Running::Redis(Redis::start().await?),
+            Self::Redis => Running::Redis(Box::new(Redis::start().await?)),
             Self::RedisCluster => Running::RedisCluster(RedisCluster::start(MASTERS).await?),
-            Self::Sentinel => Running::Sentinel(Sentinel::start().await?),
+            Self::Sentinel => Running::Sentinel(Box::new(Sentinel::start().await?)),
         })
     }
 }

@@ -69,7 +69,6 @@ macro_rules! in_a_redis_cluster {
         mod $transport {
             groups! { [$transport]
                 namespaces one_parser { an_event_stays_in_its_namespace }
-                custom one_parser { every_server_answers_a_custom_request }
                 emitter one_parser { its_events_reach_the_clients_of_every_server }
                 nodes one_parser { a_killed_server_is_counted_no_more }
                 order one_parser { events_of_all_sizes_stay_in_order $($in_order)* }
