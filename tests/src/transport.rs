@@ -1,8 +1,8 @@
 //! What the servers of a cluster reach each other through, as a value: a scenario is written once
 //! and runs over every [`Transport`].
 //!
-//! A transport says three things: which plugin to load, what its servers meet at (a
-//! [`Backend`](crate::Backend), which lives as long as the cluster), and what may be expected of it ([`Capabilities`]), so that a
+//! A transport says three things: which plugin to load, what its servers meet at (a [`Backend`],
+//! which lives as long as the cluster), and what may be expected of it ([`Capabilities`]), so that a
 //! scenario never needs to be left out: it asserts what this transport promises.
 
 use std::{
