@@ -80,6 +80,8 @@ mod tests {
             "switchboard emit -n /chat --to a --to b --except c --volatile hello {} text",
             "switchboard join --to a b c",
             "switchboard leave --all b",
+            // The ids of sockets may begin with any of their characters.
+            "switchboard disconnect -t -K1_ArXoRtEsxeb2 --except --mFWdwdMdV2AAAE",
             "switchboard disconnect --to a --close",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));

@@ -14,10 +14,10 @@ pub(crate) struct Target {
     namespace: String,
     /// Only sockets in this room (a socket's id is one); may be given several times. Without it,
     /// all sockets of the namespace.
-    #[arg(long = "to", short, value_name = "ROOM")]
+    #[arg(long = "to", short, value_name = "ROOM", allow_hyphen_values = true)]
     to: Vec<String>,
     /// But none that is in this room; may be given several times.
-    #[arg(long, value_name = "ROOM")]
+    #[arg(long, value_name = "ROOM", allow_hyphen_values = true)]
     except: Vec<String>,
 }
 
