@@ -95,8 +95,9 @@ pub(crate) enum Wording {
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     list: Vec<Problem>,
-    /// Keys whose values were left out, because they could not be read.
-    left_out: Vec<String>,
+    /// Keys that were left out, because their values could not be read, or (true) because there are
+    /// no such keys.
+    left_out: Vec<(Vec<Segment>, bool)>,
 }
 
 impl Problems {
@@ -129,15 +130,17 @@ impl Problems {
         self.add(Some(origin), text);
     }
 
-    /// Remembers that a key's value could not be read. That the setting is missing afterwards is no
-    /// second mistake.
-    pub(super) fn leave_out(&mut self, path: &[Segment]) {
-        self.left_out.push(key_path(path));
+    /// Remembers that a key was left out. That a setting is missing afterwards is no second mistake.
+    pub(super) fn leave_out(&mut self, path: Vec<Segment>, is_unknown: bool) {
+        self.left_out.push((path, is_unknown));
     }
 
-    /// Was the value of this key left out?
+    /// Was this key left out, or one beside it that may be its misspelt name?
     pub(super) fn was_left_out(&self, path: &[Segment]) -> bool {
-        self.left_out.contains(&key_path(path))
+        let parent = |path: &[Segment]| path.split_last().map(|(_, parent)| parent.to_vec());
+        self.left_out
+            .iter()
+            .any(|(out, is_unknown)| out == path || (*is_unknown && parent(out) == parent(path)))
     }
 
     /// No more are taken.

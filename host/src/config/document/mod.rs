@@ -82,12 +82,15 @@ impl Document {
                 Err(error) => error,
             };
             let path = error.path();
-            problems.add_at(&error.origin(), &path, error.into_wording());
-            problems.leave_out(&path);
+            let origin = error.origin();
+            let wording = error.into_wording();
+            let is_unknown = matches!(wording, Wording::UnknownKey { .. });
+            problems.add_at(&origin, &path, wording);
             // Each round takes one thing out of the tree, so this ends.
             if problems.is_full() || !root.remove(&path) {
                 return None;
             }
+            problems.leave_out(path, is_unknown);
         }
     }
 
