@@ -60,7 +60,7 @@ impl Board {
     /// # Errors
     /// When the configuration or the plugin is wrong; see [`Error::fault`].
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let options = config.cluster.clone();
+        let mut options = config.cluster.clone();
         let name = config.transport.to_string();
         let OpenTransport {
             publisher,
@@ -68,6 +68,15 @@ impl Board {
             handle,
         } = OpenTransport::open(config).await?;
         let node = handle.node().clone();
+        if options.connection_state_recovery && handle.recovery().is_none() {
+            tracing::warn!(
+                transport = name,
+                "cluster.connection_state_recovery is on, but this transport keeps no sessions: \
+                 events get no offsets, and no client can recover; choose a transport that does \
+                 (redis-streams), or turn it off"
+            );
+            options.connection_state_recovery = false;
+        }
         let cluster = Cluster::start(node.clone(), options, publisher, subscriber);
         handle.view().attach(&cluster);
         tracing::info!(%node, transport = name, "joined the cluster");
@@ -143,7 +152,7 @@ impl Board {
     }
 
     /// The session store of the transport, if it has one.
-    pub fn recovery(&self) -> Option<&Recovery> {
+    pub(crate) fn session_store(&self) -> Option<&Recovery> {
         self.0.transport.recovery()
     }
 

@@ -19,7 +19,8 @@
 //!
 //! Handlers stay as they are, and socketioxide's operators reach every node. What they lack is at
 //! [`Board::of`]: events and questions between servers, sockets of other nodes with rooms, data and
-//! handshake, single sockets by id. A process that is no server sends with an [`Emitter`].
+//! handshake, single sockets by id. [`Board::persist_session`] keeps a client's state for when it comes
+//! back. A process that is no server sends with an [`Emitter`].
 //!
 //! The path of a packet: [`Adapter`] gives it to local sockets and to the [`cluster`], whose
 //! outbox hands batches to a [`transport`], which is a plugin run by the [`runtime`]; the plugin
@@ -44,8 +45,9 @@ pub mod transport;
 pub use adapter::{Adapter, BoardLayer, HandshakeLayer, KeepAuth, PeerAddr, Secure};
 pub use api::{
     Acks, Answer, AnswerError, ApiError, ClientAnswer, Emitter, EmitterOperators, FromCall,
-    Handshake, IntoReply, IntoRooms, NoAnswer, NodeAnswer, Operators, RemoteSocket, ServerContext,
-    ServerHandler, SocketId,
+    Handshake, IntoReply, IntoRooms, InvalidPrivateId, MissedPacket, NoAnswer, NodeAnswer,
+    Operators, PrivateId, RemoteSocket, RestoredSession, ServerContext, ServerHandler, Session,
+    SocketId,
 };
 pub use board::{Board, Status};
 pub use cluster::{
@@ -54,3 +56,4 @@ pub use cluster::{
 };
 pub use config::Config;
 pub use error::{Error, Fault};
+pub use transport::RecoveryError;

@@ -1,7 +1,7 @@
 //! socketioxide's adapter: what the operators of one namespace do on all servers of the cluster.
 //!
 //! Each operation is applied to the sockets of this server first and at once, then handed to the
-//! cluster. The files in the order in which a packet meets them: `target` (whom the operators
+//! cluster; with connection state recovery the cluster says when (`in_order`). The files in the order in which a packet meets them: `target` (whom the operators
 //! mean), `select` and `apply` (which local sockets that is, and what happens to them), `acks`
 //! (what clients answer), `local` (the same from the other side: what other servers may do here),
 //! `describe` (how sockets look from there) with `handshake_layer` (what it knows of requests).
@@ -15,6 +15,7 @@ mod describe;
 mod drops;
 mod error;
 mod handshake_layer;
+mod in_order;
 mod local;
 mod select;
 mod server_id;
@@ -130,12 +131,16 @@ impl<E: SocketEmitter> CoreAdapter<E> for Adapter<E> {
     }
 
     /// Local sockets that could not take the packet are reported as without a cluster, after the
-    /// packet went to the others.
+    /// packet went to the others; with connection state recovery they are counted only, because
+    /// the packet reaches them later.
     async fn broadcast(
         &self,
         packet: Packet,
         opts: BroadcastOptions,
     ) -> Result<(), BroadcastError> {
+        if let Some(sent) = self.event_in_order(&packet, &opts).await {
+            return sent;
+        }
         let outgoing = self.outgoing(&opts).zip(event_data(&packet).cloned());
         let volatile = opts.has_flag(BroadcastFlags::Volatile);
         let delivered =
@@ -188,13 +193,17 @@ impl<E: SocketEmitter> CoreAdapter<E> for Adapter<E> {
         rooms: impl RoomParam,
     ) -> Result<(), Error> {
         let rooms: Vec<LocalRoom> = rooms.into_room_iter().collect();
+        let order = |target| Body::SocketsJoin {
+            target,
+            rooms: target::rooms(&rooms),
+        };
+        if let Some(sent) = self.order(&opts, order).await {
+            return sent;
+        }
         let outgoing = self.outgoing(&opts);
         Selection::of_options(&self.local, opts).join(&self.local, &rooms);
         if let Some(target) = outgoing {
-            let rooms = target::rooms(&rooms);
-            self.cluster
-                .send(&self.namespace, Body::SocketsJoin { target, rooms })
-                .await?;
+            self.cluster.send(&self.namespace, order(target)).await?;
         }
         Ok(())
     }
@@ -205,13 +214,17 @@ impl<E: SocketEmitter> CoreAdapter<E> for Adapter<E> {
         rooms: impl RoomParam,
     ) -> Result<(), Error> {
         let rooms: Vec<LocalRoom> = rooms.into_room_iter().collect();
+        let order = |target| Body::SocketsLeave {
+            target,
+            rooms: target::rooms(&rooms),
+        };
+        if let Some(sent) = self.order(&opts, order).await {
+            return sent;
+        }
         let outgoing = self.outgoing(&opts);
         Selection::of_options(&self.local, opts).leave(&self.local, &rooms);
         if let Some(target) = outgoing {
-            let rooms = target::rooms(&rooms);
-            self.cluster
-                .send(&self.namespace, Body::SocketsLeave { target, rooms })
-                .await?;
+            self.cluster.send(&self.namespace, order(target)).await?;
         }
         Ok(())
     }
@@ -219,15 +232,18 @@ impl<E: SocketEmitter> CoreAdapter<E> for Adapter<E> {
     /// Disconnects from the namespace and leaves the connection open, as socketioxide's own
     /// `disconnect` does; Node.js calls that `disconnectSockets(false)`.
     async fn disconnect_socket(&self, opts: BroadcastOptions) -> Result<(), BroadcastError> {
+        let order = |target| Body::DisconnectSockets {
+            target,
+            close: false,
+        };
+        if let Some(sent) = self.order(&opts, order).await {
+            return sent.map_err(BroadcastError::from);
+        }
         let outgoing = self.outgoing(&opts);
         let disconnected = Selection::of_options(&self.local, opts).disconnect(&self.local);
         if let Some(target) = outgoing {
-            let body = Body::DisconnectSockets {
-                target,
-                close: false,
-            };
             self.cluster
-                .send(&self.namespace, body)
+                .send(&self.namespace, order(target))
                 .await
                 .map_err(Error::from)?;
         }

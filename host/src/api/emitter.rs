@@ -47,7 +47,9 @@ impl Emitter {
         if matches!(config.transport, Transport::None) {
             return Err(Error::NoTransport);
         }
-        let options = config.cluster.clone();
+        let mut options = config.cluster.clone();
+        // It has no sockets that could wait for offsets.
+        options.connection_state_recovery = false;
         let (publisher, transport) = OpenTransport::open_way_out(config).await?;
         let node = NodeId::from(EMITTER);
         let cluster = Cluster::start(node, options, publisher, Box::new(NoTransport));

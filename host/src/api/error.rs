@@ -39,6 +39,9 @@ pub enum ApiError {
         /// What it would do.
         why: &'static str,
     },
+    /// The machine's: the operating system has no random numbers.
+    #[error("the operating system has no random numbers: {0}")]
+    NoRandomness(String),
     /// All other servers got the event, but some sockets of this one did not, because their
     /// buffers are full.
     #[error(

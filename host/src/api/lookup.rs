@@ -1,6 +1,8 @@
 //! One socket by its id, on whatever server it is: the whole-cluster calls that
 //! `socket.io-adapter-postgres` had, under today's names.
 
+use tokio::time::timeout_at;
+
 use super::{ApiError, IntoRooms, Operators, SocketId};
 use crate::cluster::{Body, Local, Partial, Room, SocketInfo, Target};
 
@@ -133,6 +135,14 @@ impl Operators {
         let deadline = self.cluster.deadline(self.timeout);
         let place = self.find(id).await?;
         if let (Place::Here(_), Some(local)) = (&place, self.cluster.local(&self.namespace)) {
+            if self.cluster.options().connection_state_recovery {
+                // Events that wait for the socket come first. An error does not keep it from being
+                // done here, and nobody else is concerned.
+                let sent = self.cluster.send_in_order(local.clone(), order);
+                if timeout_at(deadline, sent).await.is_ok() {
+                    return Ok(());
+                }
+            }
             here(&*local);
             return Ok(());
         }

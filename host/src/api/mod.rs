@@ -4,6 +4,7 @@
 //! - `operators`: which sockets, and what to do with them. `rooms`: how rooms are named there.
 //! - `sockets`: sockets of any server as values. `lookup`: one socket by its id, wherever it is.
 //! - `server_events`: events and questions from server to server. `handlers`: what answers them.
+//! - `recovery`: sessions of clients that may come back, with `sessions` and `private_id`.
 //! - `emitter`: the same for a process that is no server.
 //!
 //! Everything here is a thin layer over the cluster core: it chooses targets, encodes values and
@@ -15,8 +16,11 @@ mod error;
 mod handlers;
 mod lookup;
 mod operators;
+mod private_id;
+mod recovery;
 mod rooms;
 mod server_events;
+mod sessions;
 mod sockets;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -28,6 +32,8 @@ pub use self::{
     error::ApiError,
     handlers::{Answer, FromCall, IntoReply, NoAnswer, ServerContext, ServerHandler},
     operators::Operators,
+    private_id::{InvalidPrivateId, PrivateId},
     rooms::IntoRooms,
+    sessions::{MissedPacket, RestoredSession, Session},
     sockets::{Handshake, RemoteSocket, SocketId},
 };

@@ -126,10 +126,15 @@ impl Operators {
     /// that is dropped while it waits has reached these and no others. In a namespace that this
     /// server does not serve it goes to the others as from an [`Emitter`](super::Emitter).
     ///
+    /// With [connection state recovery](crate::cluster::ClusterOptions::connection_state_recovery)
+    /// it goes to the sockets of this server when the backend has it, unless it is volatile or for
+    /// this server only; a future that is dropped while it waits for room has then reached nobody.
+    ///
     /// # Errors
     /// [`ApiError::Payload`] and [`ApiError::ReservedEvent`] when nothing was sent;
     /// [`ApiError::Cluster`] when only the sockets of this server got it;
-    /// [`ApiError::SocketsFull`] when all servers got it, and some sockets of this one did not.
+    /// [`ApiError::SocketsFull`] when all servers got it, and some sockets of this one did not (if it
+    /// reached them later, that is only counted).
     ///
     /// ```no_run
     /// # async fn run(board: switchboard::Board) -> Result<(), switchboard::ApiError> {
@@ -139,14 +144,7 @@ impl Operators {
     /// ```
     pub async fn emit<T: Serialize + ?Sized>(&self, event: &str, data: &T) -> Result<(), ApiError> {
         let broadcast = self.event(event, data)?;
-        let dropped = match self.cluster.local(&self.namespace) {
-            Some(local) => local.broadcast(&broadcast),
-            None => 0,
-        };
-        // Before anything can fail: the error of the cluster has no place for it.
-        self.cluster.note_dropped_packets(dropped);
-        self.send(Body::Broadcast(broadcast)).await?;
-        match dropped {
+        match self.send_to_all(Body::Broadcast(broadcast)).await? {
             0 => Ok(()),
             dropped => Err(ApiError::SocketsFull { dropped }),
         }
@@ -226,12 +224,10 @@ impl Operators {
     /// # Errors
     /// [`ApiError::Cluster`] when only the sockets of this server were reached.
     pub async fn join(&self, rooms: impl IntoRooms) -> Result<(), ApiError> {
-        let rooms = rooms.into_rooms();
-        if let Some(local) = self.cluster.local(&self.namespace) {
-            local.join(&self.target, &rooms);
-        }
-        let target = self.target.clone();
-        self.send(Body::SocketsJoin { target, rooms }).await
+        let (target, rooms) = (self.target.clone(), rooms.into_rooms());
+        self.send_to_all(Body::SocketsJoin { target, rooms })
+            .await?;
+        Ok(())
     }
 
     /// Makes the sockets leave rooms.
@@ -239,12 +235,10 @@ impl Operators {
     /// # Errors
     /// [`ApiError::Cluster`] when only the sockets of this server were reached.
     pub async fn leave(&self, rooms: impl IntoRooms) -> Result<(), ApiError> {
-        let rooms = rooms.into_rooms();
-        if let Some(local) = self.cluster.local(&self.namespace) {
-            local.leave(&self.target, &rooms);
-        }
-        let target = self.target.clone();
-        self.send(Body::SocketsLeave { target, rooms }).await
+        let (target, rooms) = (self.target.clone(), rooms.into_rooms());
+        self.send_to_all(Body::SocketsLeave { target, rooms })
+            .await?;
+        Ok(())
     }
 
     /// Disconnects the sockets from the namespace; with `close` from their whole connection.
@@ -252,11 +246,10 @@ impl Operators {
     /// # Errors
     /// [`ApiError::Cluster`] when only the sockets of this server were reached.
     pub async fn disconnect(&self, close: bool) -> Result<(), ApiError> {
-        if let Some(local) = self.cluster.local(&self.namespace) {
-            local.disconnect(&self.target, close);
-        }
         let target = self.target.clone();
-        self.send(Body::DisconnectSockets { target, close }).await
+        self.send_to_all(Body::DisconnectSockets { target, close })
+            .await?;
+        Ok(())
     }
 
     /// The sockets, of Rust and Node.js servers alike, as far as their servers answered in time.
@@ -393,11 +386,12 @@ impl Operators {
         })
     }
 
-    pub(super) async fn send(&self, body: Body) -> Result<(), ApiError> {
-        if !self.local_only {
-            self.cluster.send(&self.namespace, body).await?;
+    /// Returns how many packets sockets of this server lost, as far as it reached them at once.
+    async fn send_to_all(&self, body: Body) -> Result<usize, ApiError> {
+        if self.local_only {
+            return Ok(self.cluster.act_here(&self.namespace, &body));
         }
-        Ok(())
+        Ok(self.cluster.send_to_all(&self.namespace, body).await?)
     }
 
     async fn ask<T>(

@@ -3,6 +3,7 @@
 mod across;
 mod elsewhere;
 mod one_socket;
+mod recovery;
 
 use std::sync::{
     Arc,

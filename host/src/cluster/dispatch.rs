@@ -12,8 +12,9 @@ use super::{
     health::Throttle,
     link::Event,
     local::Local,
-    message::{Body, Broadcast, Message, NodeId},
+    message::{Body, Broadcast, Message, NodeId, Offset},
     nodes::counts_as_node,
+    offsets,
     shared::Shared,
 };
 
@@ -43,7 +44,7 @@ impl Dispatch {
 
     pub(super) fn event(&mut self, event: Event) {
         match event {
-            Event::Message(message, _offset) => self.message(message),
+            Event::Message(message, offset) => self.message(message, offset),
             Event::NodeLeft(node) => {
                 if let Some(gone) = self.shared.nodes.gone(&node) {
                     self.shared
@@ -70,7 +71,7 @@ impl Dispatch {
         }
     }
 
-    fn message(&mut self, message: Message) {
+    fn message(&mut self, mut message: Message, offset: Option<Offset>) {
         let shared = &self.shared;
         shared.counters.received.add(1);
         let for_another = message
@@ -88,6 +89,11 @@ impl Dispatch {
             return;
         }
         let Some(local) = local else { return };
+        if self.shared.options.connection_state_recovery
+            && let (Body::Broadcast(event), Some(offset)) = (&mut message.body, offset)
+        {
+            offsets::append(event, &offset);
+        }
         self.apply(message, &*local);
     }
 

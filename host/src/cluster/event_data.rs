@@ -39,7 +39,7 @@ pub(super) struct Query<'a> {
 
 /// The first element of an event's array, without a look at the rest. None: it is no array, or
 /// its first element is no text.
-pub(super) fn event_name(data: &Payload) -> Option<Cow<'_, str>> {
+pub(crate) fn event_name(data: &Payload) -> Option<Cow<'_, str>> {
     let whitespace = [' ', '\t', '\n', '\r'];
     let elements = data.json.trim_start_matches(whitespace).strip_prefix('[')?;
     let mut values = serde_json::Deserializer::from_str(elements).into_iter::<Text<'_>>();

@@ -90,14 +90,7 @@ impl Cluster {
         let (counts, count_queries) = mpsc::channel(MAX_COUNT_QUERIES);
         let (learned, info) = watch::channel(None);
         let (closing, closing_seen) = watch::channel(None);
-        let publish = PublishTask::new(
-            publisher,
-            shared.outbox.clone(),
-            count_queries,
-            learned,
-            shared.publish_health.clone(),
-            shared.counters.clone(),
-        );
+        let publish = PublishTask::new(publisher, shared.clone(), count_queries, learned);
         let (calls, queued_calls) = Calls::new(shared.clone());
         let calls = Arc::new(calls);
         let inbox = Inbox::new(shared.clone(), calls.clone(), subscriber);
@@ -222,12 +215,6 @@ impl Cluster {
     /// to the longest wait that the cluster allows.
     pub fn deadline(&self, timeout: Option<Duration>) -> Instant {
         Instant::now() + bounded_wait(timeout.unwrap_or(self.options().request_timeout))
-    }
-
-    /// Counts packets that sockets of this server lost when the caller gave them an event itself, in
-    /// [`Stats::dropped_packets`], and logs them now and then.
-    pub fn note_dropped_packets(&self, dropped: usize) {
-        self.shared().packets_dropped(dropped);
     }
 
     /// This server and the other nodes that were heard in a namespace; none are in one that this

@@ -72,9 +72,15 @@ pub struct PublishFailure {
 /// The way out. Futures may be dropped: an implementation recovers on its next call.
 pub trait Publisher: Send + 'static {
     /// Publishes in order. Ok: all were accepted; the offsets are one per message or none at all.
+    ///
+    /// `first` is the number of the first message, and the others count on from there: how many
+    /// messages this publisher was given and rid of before, accepted or given up. A message that is
+    /// given again has the number that it had, whatever has become of the instance that got it
+    /// first.
     fn publish<'a>(
         &'a mut self,
         batch: &'a [Message],
+        first: u64,
     ) -> BoxFuture<'a, Result<Vec<Offset>, PublishFailure>>;
 
     /// How many nodes serve the namespace, this one included, when membership is counted.

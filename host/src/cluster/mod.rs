@@ -10,7 +10,8 @@
 //! - [`message`] what nodes tell each other; [`link`] what is needed of a transport; [`local`]
 //!   what is needed of the server.
 //! - `handle`, `ask`, `servers`: the [`Cluster`] itself. `shared`: what its tasks share.
-//! - `outbox`, `publish`: the way out. `inbox`, `dispatch`, `collect`: the way in.
+//! - `outbox`, `batch`, `publish`: the way out. `own`, `offsets`: what goes out and is for this
+//!   server's sockets, too. `inbox`, `dispatch`, `collect`: the way in.
 //! - `handlers`, `calls`, `call_task`, `event_data`: what this server does when others call it.
 //! - `namespaces`, `nodes`, `node_events`, `heartbeat`: who is where. `requests`, `expected`,
 //!   `acks`, `partial`: who waits for what.
@@ -27,6 +28,7 @@ pub mod message;
 mod acks;
 mod ask;
 mod backoff;
+mod batch;
 mod call_task;
 mod calls;
 mod collect;
@@ -43,8 +45,10 @@ mod inbox;
 mod namespaces;
 mod node_events;
 mod nodes;
+mod offsets;
 mod options;
 mod outbox;
+mod own;
 mod partial;
 mod publish;
 mod random;
@@ -60,6 +64,7 @@ mod tests;
 
 use std::time::Duration;
 
+pub(crate) use self::event_data::event_name;
 pub use self::{
     acks::{RemoteAck, RemoteAcks},
     error::SendError,

@@ -58,6 +58,26 @@ pub struct ClusterOptions {
     /// Namespaces of this server that take part in the cluster. More are served locally only, with
     /// an error in the log. Default 10,000.
     pub max_namespaces: usize,
+    /// Connection state recovery, as in Node.js: every event for clients gets its offset in the
+    /// backend's log as a last argument, which a client tells when it comes back, to get what it
+    /// has missed ([`Board::restore_session`](crate::Board::restore_session)). Needs a transport
+    /// that keeps sessions ([`Board::supports_recovery`](crate::Board::supports_recovery)); without
+    /// one the log says so at start, and nothing is appended. Default false.
+    ///
+    /// With it, this server's own sockets get its events when the backend has accepted them, in the
+    /// order of publication, not at once: while the backend is away they wait in the outbox, within
+    /// its limits. Changes of rooms and disconnections through the operators keep their place among
+    /// them. These act at once, before what waits: events that are volatile, want
+    /// acknowledgements or are for this server only, and what is done to a socket itself
+    /// (`socket.emit`, `socket.leave`, `socket.disconnect`); they have no offsets. An event that is
+    /// given up or refused goes to this server's sockets without one
+    /// ([`Stats::unlogged`](super::Stats::unlogged)).
+    ///
+    /// As in Node.js, a server gives its own events to its sockets without waiting for those of
+    /// others that came into the log just before: events of *different* servers may reach its
+    /// clients in another order than the log has, and a client that is cut off in that moment may
+    /// miss one or get it twice.
+    pub connection_state_recovery: bool,
     /// The queue towards the transport.
     pub outbox: OutboxOptions,
     /// The way in from the transport.
@@ -75,7 +95,7 @@ pub struct OutboxOptions {
     pub max_bytes: usize,
     /// What a sender meets when one of the two is reached. Default `wait`.
     pub when_full: OutboxFull,
-    /// Messages of one batch. Default 512, the most that a plugin must take.
+    /// Messages of one batch. At most 512, which is what a plugin must take. Default 512.
     pub batch_max_messages: usize,
     /// Bytes of one batch; a single larger message is a batch of its own. Default 1 MiB.
     pub batch_max_bytes: usize,
@@ -128,6 +148,7 @@ impl Default for ClusterOptions {
             max_description_bytes: 8 * MIB,
             max_nodes: 4_096,
             max_namespaces: 10_000,
+            connection_state_recovery: false,
             outbox: OutboxOptions::default(),
             inbox: InboxOptions::default(),
         }
@@ -140,7 +161,7 @@ impl Default for OutboxOptions {
             max_messages: 16_384,
             max_bytes: 64 * MIB,
             when_full: OutboxFull::Wait,
-            batch_max_messages: 512,
+            batch_max_messages: MAX_BATCH_MESSAGES,
             batch_max_bytes: MIB,
             max_answers: 16_384,
             max_answer_bytes: 64 * MIB,
@@ -158,6 +179,8 @@ impl Default for InboxOptions {
     }
 }
 
+/// What a plugin must take in one batch (`publish` in `wit/transport/transport.wit`).
+const MAX_BATCH_MESSAGES: usize = 512;
 const MIB: usize = 1024 * 1024;
 /// No wait is longer than this; it keeps sums of times away from overflow.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -240,6 +263,12 @@ impl ClusterOptions {
                           lose a node",
             });
         }
+        if outbox.batch_max_messages > MAX_BATCH_MESSAGES {
+            return Err(InvalidOption {
+                option: "outbox.batch_max_messages",
+                problem: "is over 512, which is the most that a transport plugin must take",
+            });
+        }
         if u32::try_from(outbox.max_bytes).is_err() {
             return Err(InvalidOption {
                 option: "outbox.max_bytes",
@@ -281,6 +310,8 @@ impl ClusterOptions {
             *value = (*value).clamp(Duration::from_millis(1), MAX_WAIT);
         }
         self.close_timeout = self.close_timeout.min(MAX_WAIT);
+        let batch = &mut self.outbox.batch_max_messages;
+        *batch = (*batch).min(MAX_BATCH_MESSAGES);
         self
     }
 }
@@ -343,6 +374,12 @@ mod tests {
             "outbox.max_messages"
         );
         assert_eq!(options.normalised().outbox.max_messages, 1);
+
+        let mut options = ClusterOptions::default();
+        options.outbox.batch_max_messages = 513;
+        let problem = options.validate().unwrap_err();
+        assert_eq!(problem.option, "outbox.batch_max_messages");
+        assert_eq!(options.normalised().outbox.batch_max_messages, 512);
 
         let options = ClusterOptions {
             heartbeat_timeout: Duration::from_secs(6),

@@ -25,8 +25,10 @@ use std::{
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 
 use super::{
+    batch::{Batch, Kind, Share},
     error::SendError,
     health::Throttle,
+    local::Local,
     message::{Body, Message, Namespace, NodeId},
     namespaces::Namespaces,
     nodes::EMITTER,
@@ -58,51 +60,20 @@ pub(super) struct Outbox {
     answers_dropped: Throttle,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Queue {
     waiting: VecDeque<(Message, Share)>,
+    /// Whose sockets wait for the fate of those messages that say so, in the same order.
+    waiting_here: VecDeque<Arc<dyn Local>>,
     /// These count what is on its way, too, until it is accepted.
     bytes: usize,
     on_the_way: usize,
+    waited_for_here: usize,
     answers: usize,
     answer_bytes: usize,
     control: usize,
     heartbeats: HashSet<Namespace>,
     closed: bool,
-}
-
-/// Which room a message takes up, and how much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Share {
-    kind: Kind,
-    /// As counted by the queue's limits; may be less than `size`.
-    permits: u32,
-    size: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Sent,
-    Answer,
-    Control,
-}
-
-/// Messages taken out of the queue, oldest first, until the backend has accepted them.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) messages: Vec<Message>,
-    rooms: Vec<Share>,
-    bytes: usize,
-}
-
-impl Batch {
-    pub(super) fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
 }
 
 impl Outbox {
@@ -132,6 +103,27 @@ impl Outbox {
     ///
     /// Dropping the future takes nothing in.
     pub(super) async fn send(&self, namespace: &Namespace, body: Body) -> Result<(), SendError> {
+        self.send_in_turn(namespace, body, None).await.map(|_| ())
+    }
+
+    /// Puts a message in that is for the sockets of this server, too, with
+    /// `connection_state_recovery`: an event, or what must not overtake events. True: it acts
+    /// there when its fate is known; false: it overtakes nothing, and the caller lets it act.
+    pub(super) async fn send_here(
+        &self,
+        local: &Arc<dyn Local>,
+        body: Body,
+    ) -> Result<bool, SendError> {
+        self.send_in_turn(local.namespace(), body, Some(local))
+            .await
+    }
+
+    async fn send_in_turn(
+        &self,
+        namespace: &Namespace,
+        body: Body,
+        here: Option<&Arc<dyn Local>>,
+    ) -> Result<bool, SendError> {
         let when_full = self.options.when_full;
         let _turn = match self.turn.try_acquire() {
             Ok(turn) => Some(turn),
@@ -145,7 +137,7 @@ impl Outbox {
                 Some(turn.map_err(|_| SendError::Closed)?)
             }
         };
-        self.send_with(when_full, namespace, None, body).await
+        self.send_with(when_full, namespace, None, body, here).await
     }
 
     /// Puts an answer in from a task of its own, which can wait whatever the policy. An error says
@@ -156,8 +148,9 @@ impl Outbox {
         recipient: Option<NodeId>,
         body: Body,
     ) -> Result<(), SendError> {
-        self.send_with(OutboxFull::Wait, namespace, recipient, body)
+        self.send_with(OutboxFull::Wait, namespace, recipient, body, None)
             .await
+            .map(|_| ())
     }
 
     async fn send_with(
@@ -166,7 +159,8 @@ impl Outbox {
         namespace: &Namespace,
         recipient: Option<NodeId>,
         body: Body,
-    ) -> Result<(), SendError> {
+        here: Option<&Arc<dyn Local>>,
+    ) -> Result<bool, SendError> {
         let mut message = self.message(namespace, recipient, body);
         let size = message.size();
         // A message larger than the whole queue takes all of it, and so waits until it is alone.
@@ -198,6 +192,16 @@ impl Outbox {
         }
         one.forget();
         bytes.forget();
+        // What is no event waits only so that it does not overtake events.
+        let is_event = matches!(message.body, Body::Broadcast(_));
+        let waits_here = match here {
+            Some(local) if is_event || queue.waited_for_here > 0 => {
+                queue.waiting_here.push_back(local.clone());
+                queue.waited_for_here += 1;
+                true
+            }
+            _ => false,
+        };
         self.push(
             &mut queue,
             message,
@@ -205,9 +209,10 @@ impl Outbox {
                 kind: Kind::Sent,
                 permits,
                 size,
+                waits_here,
             },
         );
-        Ok(())
+        Ok(waits_here)
     }
 
     fn try_take(
@@ -250,6 +255,7 @@ impl Outbox {
                 kind: Kind::Answer,
                 permits: 0,
                 size,
+                waits_here: false,
             },
         );
     }
@@ -304,6 +310,7 @@ impl Outbox {
                 kind: Kind::Control,
                 permits: 0,
                 size,
+                waits_here: false,
             },
         );
         true
@@ -344,10 +351,13 @@ impl Outbox {
             if room.kind == Kind::Control && message.body == Body::Heartbeat {
                 queue.heartbeats.remove(&message.namespace);
             }
+            if room.waits_here {
+                batch.waiting_here.extend(queue.waiting_here.pop_front());
+            }
             queue.on_the_way += 1;
             batch.bytes = bytes;
             batch.messages.push(message);
-            batch.rooms.push(room);
+            batch.shares.push(room);
         }
     }
 
@@ -358,7 +368,9 @@ impl Outbox {
         {
             let mut queue = self.lock();
             queue.on_the_way -= n;
-            for room in batch.rooms.drain(..n) {
+            // Those that have acted here are not waited for any more.
+            queue.waited_for_here = queue.waiting_here.len() + batch.waiting_here.len();
+            for room in batch.shares.drain(..n) {
                 batch.bytes -= room.size;
                 queue.bytes -= room.size;
                 match room.kind {

@@ -2,23 +2,27 @@
 //!
 //! Group commit: it takes all that is there (up to the limits of a batch) and publishes it;
 //! meanwhile the next batch gathers. There is no timer, so a single message leaves at once. The
-//! task owns the publisher, so counting nodes goes through it as well.
+//! task owns the publisher, so counting nodes goes through it as well. It is also the one that knows
+//! the offset of a message, so what waits for that on this server is done here (`own.rs`).
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::coop::consume_budget,
+    task::{coop::consume_budget, yield_now},
     time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
     CLOSE_GRACE,
     backoff::Backoff,
+    batch::Batch,
     health::{Health, Throttle},
     link::{Failure, PublishFailure, Publisher, TransportInfo},
-    message::Namespace,
-    outbox::{Batch, Outbox},
+    message::{Namespace, Offset},
+    outbox::Outbox,
+    own::{self, Fate},
+    shared::Shared,
     stats::Counters,
 };
 
@@ -40,7 +44,17 @@ pub(super) struct PublishTask {
     info: watch::Sender<Option<TransportInfo>>,
     health: Arc<Health>,
     counters: Arc<Counters>,
+    /// For what waits on this server.
+    shared: Arc<Shared>,
     batch: Batch,
+    /// The number of the message at the front of the batch: how many were accepted or given up
+    /// before it.
+    first: u64,
+    /// With `connection_state_recovery`: what became of the messages at the front of the batch,
+    /// until they have acted on this server.
+    fates: VecDeque<Fate>,
+    /// Messages since the sockets' writers had their last turn.
+    in_slice: usize,
     backoff: Backoff,
     /// How many messages at the front of the batch were in one over which the plugin died. They
     /// go one by one, so that one of them cannot take the others down again.
@@ -54,20 +68,22 @@ pub(super) struct PublishTask {
 impl PublishTask {
     pub(super) fn new(
         publisher: Box<dyn Publisher>,
-        outbox: Arc<Outbox>,
+        shared: Arc<Shared>,
         counts: mpsc::Receiver<CountQuery>,
         info: watch::Sender<Option<TransportInfo>>,
-        health: Arc<Health>,
-        counters: Arc<Counters>,
     ) -> Self {
         Self {
             publisher,
-            outbox,
+            outbox: shared.outbox.clone(),
             counts,
             info,
-            health,
-            counters,
+            health: shared.publish_health.clone(),
+            counters: shared.counters.clone(),
+            shared,
             batch: Batch::default(),
+            first: 0,
+            fates: VecDeque::new(),
+            in_slice: 0,
             backoff: Backoff::new(),
             suspects: 0,
             faults_alone: 0,
@@ -80,18 +96,23 @@ impl PublishTask {
     pub(super) async fn run(mut self, closing: watch::Receiver<Option<Instant>>) {
         tokio::select! {
             () = self.drain() => {}
-            () = over(closing) => self.give_up(),
+            () = over(closing) => self.give_up().await,
         }
         if timeout(CLOSE_GRACE, self.publisher.close()).await.is_err() {
             tracing::warn!("cluster: the transport took too long to close its way out");
         }
     }
 
-    fn give_up(&self) {
+    async fn give_up(&mut self) {
+        // Some may have been accepted just now.
+        self.settle().await;
         let (unsent, ..) = self.outbox.depth();
         if unsent > 0 {
             self.counters.unsent.add(unsent);
             tracing::warn!(unsent, "cluster: closed before all messages could be sent");
+        }
+        if self.keeps_order() {
+            self.settle_all_as_lost().await;
         }
     }
 
@@ -127,10 +148,10 @@ impl PublishTask {
             return;
         };
         self.counters.batches.add(1);
-        match self.publisher.publish(batch).await {
+        match self.publisher.publish(batch, self.first).await {
             Ok(offsets) => {
                 self.check_offsets(offsets.len(), n);
-                self.accepted(n);
+                self.accepted(n, offsets).await;
                 self.works();
             }
             Err(PublishFailure {
@@ -140,7 +161,7 @@ impl PublishTask {
             }) => {
                 let accepted = self.clamp(accepted, n);
                 self.check_offsets(offsets.len(), accepted);
-                self.accepted(accepted);
+                self.accepted(accepted, offsets).await;
                 self.failed(n - accepted, reason).await;
             }
         }
@@ -149,19 +170,70 @@ impl PublishTask {
     }
 
     /// Books messages from the front as sent.
-    fn accepted(&mut self, n: usize) {
+    async fn accepted(&mut self, n: usize, offsets: Vec<Offset>) {
         if n > 0 {
             self.counters.sent.add(n);
-            self.done(n);
             self.backoff.reset();
+            if self.keeps_order() {
+                self.fates.extend(own::accepted(n, offsets));
+            }
+            self.done(n).await;
         }
     }
 
+    /// Books messages from the front as given up.
+    async fn lost(&mut self, n: usize) {
+        self.counters.rejected.add(n);
+        if self.keeps_order() {
+            self.fates.extend((0..n).map(|_| Fate::Lost));
+        }
+        self.done(n).await;
+    }
+
     /// Takes messages off the front: they are sent or given up.
-    fn done(&mut self, n: usize) {
-        self.outbox.release(&mut self.batch, n);
+    async fn done(&mut self, n: usize) {
+        self.first += n as u64;
         self.suspects = self.suspects.saturating_sub(n);
         self.faults_alone = 0;
+        if self.keeps_order() {
+            self.settle().await;
+        } else {
+            self.outbox.release(&mut self.batch, n);
+        }
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.shared.options.connection_state_recovery
+    }
+
+    /// Lets the messages whose fate is known act on this server and takes them off the front, at
+    /// the pace of the local sockets. Dropping the future leaves the others for the next call.
+    async fn settle(&mut self) {
+        let slice = self.shared.options.inbox.slice;
+        while !self.fates.is_empty() {
+            let n = self.fates.len().min(slice - self.in_slice);
+            for (at, fate) in self.fates.drain(..n).enumerate() {
+                self.shared.settle(&mut self.batch, at, fate);
+            }
+            self.outbox.release(&mut self.batch, n);
+            self.in_slice += n;
+            if self.in_slice >= slice {
+                self.in_slice = 0;
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Lets all that is left act on this server, without offsets.
+    async fn settle_all_as_lost(&mut self) {
+        loop {
+            self.outbox.top_up(&mut self.batch);
+            if self.batch.is_empty() {
+                return;
+            }
+            self.fates.extend((0..self.batch.len()).map(|_| Fate::Lost));
+            self.settle().await;
+        }
     }
 
     fn works(&mut self) {
@@ -180,7 +252,7 @@ impl PublishTask {
     async fn failed(&mut self, left: usize, reason: Failure) {
         match reason {
             Failure::Rejected(why) if left > 0 => {
-                self.reject(&why);
+                self.reject(&why).await;
                 self.works();
             }
             Failure::Rejected(why) => self.odd(&format!("rejected no message ({why})")),
@@ -191,8 +263,7 @@ impl PublishTask {
             // The transport has said so loudly; senders must not wait for what never comes.
             Failure::GivenUp(why) => {
                 self.health.lost(&why);
-                self.counters.rejected.add(left);
-                self.done(left);
+                self.lost(left).await;
             }
             Failure::Faulted(why) => {
                 self.counters.faulted.add(1);
@@ -201,7 +272,8 @@ impl PublishTask {
                     self.faults_alone += 1;
                 }
                 if self.faults_alone >= MAX_FAULTS_ALONE {
-                    self.reject(&format!("the transport plugin died over it twice: {why}"));
+                    self.reject(&format!("the transport plugin died over it twice: {why}"))
+                        .await;
                     // The culprit is found; the others may travel together again.
                     self.suspects = 0;
                 } else {
@@ -218,8 +290,7 @@ impl PublishTask {
     }
 
     /// Gives the message at the front up, loudly.
-    fn reject(&mut self, why: &str) {
-        self.counters.rejected.add(1);
+    async fn reject(&mut self, why: &str) {
         self.health.note(why);
         if let (Some(more), Some(message)) = (self.rejections.pass(), self.batch.messages.first()) {
             tracing::error!(
@@ -231,7 +302,7 @@ impl PublishTask {
                 "cluster: a message can never be sent and was given up"
             );
         }
-        self.done(1);
+        self.lost(1).await;
     }
 
     fn clamp(&self, accepted: usize, n: usize) -> usize {

@@ -45,6 +45,10 @@ pub struct Stats {
     pub unsent: u64,
     /// Times that a sender found the outbox full.
     pub full: u64,
+    /// With `connection_state_recovery`: own events that the sockets of this server got without an
+    /// offset, because the outbox refused them, the transport gave them up, or the cluster was
+    /// closed first. Clients cannot be given them again.
+    pub unlogged: u64,
 
     /// Messages that arrived, own ones included.
     pub received: u64,
@@ -61,7 +65,7 @@ pub struct Stats {
     /// Answers of other nodes that were dropped because their request held too much already.
     pub dropped_replies: u64,
     /// Packets that local sockets lost because their own buffers were full: of events of other
-    /// nodes, and of this node's own where the sender noted them.
+    /// nodes, and of this node's own unless socketioxide's operators told the sender.
     pub dropped_packets: u64,
     /// Broadcasts whose local acknowledgements were not collected, because too many others were.
     pub refused_ack_tasks: u64,
@@ -110,6 +114,7 @@ pub(super) struct Counters {
     pub(super) faulted: Counter,
     pub(super) unsent: Counter,
     pub(super) full: Counter,
+    pub(super) unlogged: Counter,
     pub(super) received: Counter,
     pub(super) ignored: Counter,
     pub(super) lagged: Counter,
@@ -137,6 +142,7 @@ impl Counters {
             faulted: self.faulted.get(),
             unsent: self.unsent.get(),
             full: self.full.get(),
+            unlogged: self.unlogged.get(),
             received: self.received.get(),
             ignored: self.ignored.get(),
             lagged: self.lagged.get(),

@@ -71,6 +71,12 @@ impl ConfigBuilder {
         self
     }
 
+    /// See [`ClusterOptions::connection_state_recovery`].
+    pub fn connection_state_recovery(mut self, on: bool) -> Self {
+        self.config.cluster.connection_state_recovery = on;
+        self
+    }
+
     /// See [`Config::limits`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.config.limits = limits;

@@ -24,5 +24,5 @@ pub use open::{OpenTransport, TransportHandle, TransportStatus};
 pub use plugin::TransportError;
 pub(crate) use plugin::{PluginSource, TransportPlugin};
 pub(crate) use publisher::PluginPublisher;
-pub use recovery::{Missed, Recovery, RecoveryError, Restored, Session};
+pub use recovery::{MAX_MISSED, Missed, Recovery, RecoveryError, Restored, Session};
 pub(crate) use subscriber::PluginSubscriber;

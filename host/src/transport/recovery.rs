@@ -23,8 +23,8 @@ use crate::{
     runtime::{Fault, Guest},
 };
 
-/// Missed packets that one restore returns at most. A client further behind starts anew.
-const MAX_MISSED: u32 = 10_000;
+/// Missed packets that one restore asks for at most.
+pub const MAX_MISSED: u32 = 10_000;
 
 /// What is kept of a client that may come back.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,15 +57,20 @@ pub struct Restored {
     pub missed: Vec<Missed>,
 }
 
-/// Why a session could not be kept or taken back. The backend's or the plugin's fault; the client
-/// starts a new session.
-#[derive(Debug, Clone, thiserror::Error)]
+/// Why a session could not be kept or taken back. The client starts a new one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoveryError {
-    /// Now is no good time.
+    /// The transport keeps no sessions: the choice of whoever configured it. Nothing changes that
+    /// while the server runs.
+    #[error(
+        "the transport keeps no sessions: choose one that supports connection state recovery          (`redis-streams`), or do without"
+    )]
+    Unsupported,
+    /// The backend's or the plugin's fault; later it may work.
     #[error("the session store cannot be reached: {0}")]
     Unavailable(String),
-    /// This session can never be kept.
+    /// This session can never be kept: the caller's fault, or the plugin's.
     #[error("the session was refused: {0}")]
     Rejected(String),
 }
@@ -118,8 +123,8 @@ impl Recovery {
         finish(&mut keeper, stored)
     }
 
-    /// Takes a session back, with what its rooms got after `offset`. None: unknown, expired, or
-    /// too far behind.
+    /// Takes a session back, with what its rooms got after `offset`: at most `max_missed` packets,
+    /// and never more than [`MAX_MISSED`]. None: unknown, expired, or too far behind.
     ///
     /// # Errors
     /// When the backend or the plugin is away.
@@ -128,14 +133,16 @@ impl Recovery {
         namespace: &Namespace,
         pid: &str,
         offset: &Offset,
+        max_missed: u32,
     ) -> Result<Option<Restored>, RecoveryError> {
+        let max_missed = max_missed.min(MAX_MISSED);
         let mut keeper = self.keeper.lock().await;
         let Live { guest, api } = live(&mut keeper).await?;
         let timeout = guest.limits().call_timeout;
         let restored = guest
             .call("restore-session", timeout, async |store, _| {
                 let (namespace, offset) = (namespace.as_str(), offset.as_str());
-                api.call_restore_session(store, namespace, pid, offset, MAX_MISSED)
+                api.call_restore_session(store, namespace, pid, offset, max_missed)
                     .await
             })
             .await;

@@ -111,6 +111,34 @@ impl Attachment {
         drop(released);
     }
 
+    /// The data that the application gives a socket; `{}` if it gives none.
+    pub(crate) fn data_of(&self, socket: &SocketRef<Adapter<Emitter>>) -> Payload {
+        let data = {
+            let state = self.0.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.data.clone()
+        };
+        let data = data.and_then(|data| self.call(&*data, socket));
+        data.unwrap_or_else(|| Payload::text(NO_DATA))
+    }
+
+    /// The application's function can fail in any way; who calls it goes on.
+    fn call(&self, data: &DataOf, socket: &SocketRef<Adapter<Emitter>>) -> Option<Payload> {
+        let why = match catch_unwind(AssertUnwindSafe(|| data(socket))) {
+            Ok(Ok(data)) => return data,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the function that makes it panicked".to_owned(),
+        };
+        if let Some(total) = self.0.failures.add(1) {
+            warn!(
+                namespace = socket.ns(),
+                socket = %socket.id,
+                total,
+                "a socket was described without its data: {why}"
+            );
+        }
+        None
+    }
+
     /// What is needed to describe sockets of one namespace; none without a server that has it.
     pub(super) fn describer(&self, namespace: &str) -> Option<Describer> {
         let state = self.0.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -211,22 +239,7 @@ impl Describer {
         }
     }
 
-    /// The application's function can fail in any way; the inbox goes on.
     fn data(&self, socket: &SocketRef<Adapter<Emitter>>) -> Option<Payload> {
-        let data = self.data.as_ref()?;
-        let why = match catch_unwind(AssertUnwindSafe(|| data(socket))) {
-            Ok(Ok(data)) => return data,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the function that makes it panicked".to_owned(),
-        };
-        if let Some(total) = self.attachment.0.failures.add(1) {
-            warn!(
-                namespace = self.sockets.ns_path(),
-                socket = %socket.id,
-                total,
-                "a socket was described to another server without its data: {why}"
-            );
-        }
-        None
+        self.attachment.call(&**self.data.as_ref()?, socket)
     }
 }

@@ -4,6 +4,7 @@
 
 mod disconnect;
 mod limits;
+mod sessions;
 
 use std::{
     convert::Infallible,

@@ -2,7 +2,10 @@
 //! clusters, or peers that say what a test makes them say.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +19,14 @@ use crate::cluster::{
 
 /// Where all servers of a test meet. Publishing gives a message to every other member.
 #[derive(Clone, Default)]
-pub(super) struct Hub(Arc<Mutex<Vec<mpsc::Sender<Event>>>>);
+pub(super) struct Hub(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    members: Mutex<Vec<mpsc::Sender<Event>>>,
+    keeps_log: AtomicBool,
+    logged: AtomicU64,
+}
 
 /// Messages that a member of a test leaves unread at most.
 pub(super) const HUB_CAPACITY: usize = 1024;
@@ -24,7 +34,7 @@ pub(super) const HUB_CAPACITY: usize = 1024;
 impl Hub {
     pub(super) fn join(&self) -> (HubPublisher, HubSubscriber) {
         let (sender, receiver) = mpsc::channel(HUB_CAPACITY);
-        let mut members = self.0.lock().unwrap();
+        let mut members = self.0.members.lock().unwrap();
         let me = members.len();
         members.push(sender);
         (
@@ -35,6 +45,22 @@ impl Hub {
             HubSubscriber(receiver),
         )
     }
+
+    /// From now on broadcasts have offsets: `1-0`, `2-0`, …
+    pub(super) fn keep_log(&self) {
+        self.0.keeps_log.store(true, Ordering::SeqCst);
+    }
+
+    fn log(&self, message: &Message) -> Option<Offset> {
+        if !self.0.keeps_log.load(Ordering::SeqCst) {
+            return None;
+        }
+        let Body::Broadcast(_) = message.body else {
+            return Some(Offset::from(""));
+        };
+        let entry = 1 + self.0.logged.fetch_add(1, Ordering::SeqCst);
+        Some(Offset::from(format!("{entry}-0")))
+    }
 }
 
 pub(super) struct HubPublisher {
@@ -43,15 +69,18 @@ pub(super) struct HubPublisher {
 }
 
 impl HubPublisher {
-    pub(super) async fn send(&self, message: &Message) {
+    pub(super) async fn send(&self, message: &Message) -> Option<Offset> {
+        let offset = self.hub.log(message);
         let others: Vec<_> = {
-            let members = self.hub.0.lock().unwrap();
+            let members = self.hub.0.members.lock().unwrap();
             let others = members.iter().enumerate().filter(|(id, _)| *id != self.me);
             others.map(|(_, sender)| sender.clone()).collect()
         };
         for other in others {
-            other.send(Event::Message(message.clone(), None)).await.ok();
+            let event = Event::Message(message.clone(), offset.clone());
+            other.send(event).await.ok();
         }
+        offset
     }
 }
 
@@ -59,12 +88,14 @@ impl Publisher for HubPublisher {
     fn publish<'a>(
         &'a mut self,
         batch: &'a [Message],
+        _: u64,
     ) -> BoxFuture<'a, Result<Vec<Offset>, PublishFailure>> {
         Box::pin(async move {
+            let mut offsets = Vec::new();
             for message in batch {
-                self.send(message).await;
+                offsets.extend(self.send(message).await);
             }
-            Ok(Vec::new())
+            Ok(offsets)
         })
     }
 

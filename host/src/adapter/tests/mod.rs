@@ -9,6 +9,7 @@ mod events;
 mod hub;
 pub(in crate::adapter) mod log;
 mod peers;
+mod recovery;
 pub(in crate::adapter) mod server;
 mod sockets;
 pub(super) mod stub;

@@ -29,10 +29,19 @@ pub(super) struct Server<P: Parse + Send + Sync + 'static> {
 
 impl<P: Parse + Send + Sync + 'static> Server<P> {
     pub(super) fn start<const N: usize>(hub: &Hub, node: &str, sockets: [Sid; N]) -> Self {
+        Self::start_with(hub, node, sockets, ClusterOptions::default())
+    }
+
+    pub(super) fn start_with<const N: usize>(
+        hub: &Hub,
+        node: &str,
+        sockets: [Sid; N],
+        options: ClusterOptions,
+    ) -> Self {
         let (publisher, subscriber) = hub.join();
         let cluster = Cluster::start(
             NodeId::from(node),
-            ClusterOptions::default(),
+            options,
             Box::new(publisher),
             Box::new(subscriber),
         );
@@ -113,10 +122,16 @@ pub(super) const BERT: &str = "bert000000000000";
 
 /// A server with the common parser and sockets a, b and one with msgpack and c, d.
 pub(super) async fn pair() -> (Server<CommonParser>, Server<MsgPackParser>, [Sid; 4]) {
+    pair_with(&Hub::default(), &ClusterOptions::default()).await
+}
+
+pub(super) async fn pair_with(
+    hub: &Hub,
+    options: &ClusterOptions,
+) -> (Server<CommonParser>, Server<MsgPackParser>, [Sid; 4]) {
     let sockets @ [a, b, c, d] = [Sid::new(), Sid::new(), Sid::new(), Sid::new()];
-    let hub = Hub::default();
-    let anna = Server::start(&hub, ANNA, [a, b]);
-    let bert = Server::start(&hub, BERT, [c, d]);
+    let anna = Server::start_with(hub, ANNA, [a, b], options.clone());
+    let bert = Server::start_with(hub, BERT, [c, d], options.clone());
     anna.knows(2).await;
     bert.knows(2).await;
     (anna, bert, sockets)

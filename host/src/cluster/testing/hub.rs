@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,9 @@ struct HubState {
     members: Mutex<Vec<Arc<Wire>>>,
     info: Mutex<TransportInfo>,
     count: Mutex<Option<u32>>,
+    keeps_log: AtomicBool,
+    /// How many entries the log has.
+    logged: AtomicU64,
 }
 
 /// One member's connection to the hub, and its switches.
@@ -40,6 +43,8 @@ pub(crate) struct Wire {
     /// Neither sends nor receives, and does not know it: a node that died.
     cut: AtomicBool,
     held: watch::Sender<bool>,
+    /// Tells one offset less than there are.
+    loses_offsets: AtomicBool,
     /// One for each publish, in order; then all goes well.
     failures: Mutex<VecDeque<PublishFailure>>,
     poll_failures: Mutex<VecDeque<Failure>>,
@@ -48,6 +53,8 @@ pub(crate) struct Wire {
     poison: Mutex<Option<&'static str>>,
     published: Mutex<Vec<Message>>,
     batches: Mutex<Vec<usize>>,
+    /// The texts of the broadcasts of each batch that was tried, with their numbers.
+    numbered: Mutex<Vec<Vec<(u64, String)>>>,
     commands: Mutex<Vec<String>>,
 }
 
@@ -98,6 +105,23 @@ impl Hub {
         *self.0.count.lock().unwrap() = count;
     }
 
+    /// From now on broadcasts have offsets: `1-0`, `2-0`, …
+    pub(crate) fn keep_log(&self) {
+        self.0.keeps_log.store(true, Ordering::SeqCst);
+    }
+
+    fn log(&self, message: &Message) -> Option<Offset> {
+        if !self.0.keeps_log.load(Ordering::SeqCst) {
+            return None;
+        }
+        // What has no place in the log has an empty one, as the contract says.
+        let Body::Broadcast(_) = message.body else {
+            return Some(Offset::from(""));
+        };
+        let entry = 1 + self.0.logged.fetch_add(1, Ordering::SeqCst);
+        Some(Offset::from(format!("{entry}-0")))
+    }
+
     /// Gives an event to every member.
     pub(crate) fn deliver(&self, event: &Event) {
         for wire in &*self.0.members.lock().unwrap() {
@@ -139,6 +163,11 @@ impl Wire {
 
     pub(crate) fn let_go(&self) {
         self.held.send_replace(false);
+    }
+
+    /// From now on a publish says one offset too few.
+    pub(crate) fn lose_offsets(&self) {
+        self.loses_offsets.store(true, Ordering::SeqCst);
     }
 
     /// The next publish accepts so many and then fails for this reason.
@@ -193,6 +222,11 @@ impl Wire {
         self.batches.lock().unwrap().clone()
     }
 
+    /// The texts of the broadcasts in each batch that was tried, with their numbers.
+    pub(crate) fn numbered(&self) -> Vec<Vec<(u64, String)>> {
+        self.numbered.lock().unwrap().clone()
+    }
+
     /// What the subscriber was told, and the closing of both.
     pub(crate) fn commands(&self) -> Vec<String> {
         self.commands.lock().unwrap().clone()
@@ -244,22 +278,35 @@ impl Publisher for WayOut {
     fn publish<'a>(
         &'a mut self,
         batch: &'a [Message],
+        first: u64,
     ) -> BoxFuture<'a, Result<Vec<Offset>, PublishFailure>> {
         async move {
             self.wire.batches.lock().unwrap().push(batch.len());
+            let texts = (first..).zip(batch);
+            let texts = texts.filter_map(|(number, m)| Some((number, text_of(&m.body)?)));
+            self.wire.numbered.lock().unwrap().push(texts.collect());
             let mut held = self.wire.held.subscribe();
             held.wait_for(|held| !held).await.unwrap();
             let failure = self.failure(batch);
             let accepted = failure
                 .as_ref()
                 .map_or(batch.len(), |f| f.accepted.min(batch.len()));
+            let mut offsets = Vec::new();
             for message in &batch[..accepted] {
                 self.wire.published.lock().unwrap().push(message.clone());
+                let offset = self.hub.log(message);
+                offsets.extend(offset.clone());
                 if !self.wire.cut.load(Ordering::SeqCst) {
-                    self.hub.deliver(&Event::Message(message.clone(), None));
+                    self.hub.deliver(&Event::Message(message.clone(), offset));
                 }
             }
-            failure.map_or(Ok(Vec::new()), Err)
+            if self.wire.loses_offsets.load(Ordering::SeqCst) {
+                offsets.pop();
+            }
+            match failure {
+                None => Ok(offsets),
+                Some(failure) => Err(PublishFailure { offsets, ..failure }),
+            }
         }
         .boxed()
     }

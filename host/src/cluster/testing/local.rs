@@ -12,6 +12,8 @@ pub(crate) struct FakeLocal {
     namespace: Namespace,
     texts: Mutex<Vec<String>>,
     calls: Mutex<Vec<String>>,
+    /// Both, in one order.
+    story: Mutex<Vec<String>>,
     sockets: Vec<SocketInfo>,
     acks: Vec<LocalAck>,
     /// These never acknowledge.
@@ -25,6 +27,7 @@ impl FakeLocal {
             namespace: Namespace::from(namespace),
             texts: Mutex::default(),
             calls: Mutex::default(),
+            story: Mutex::default(),
             sockets: Vec::new(),
             acks: Vec::new(),
             silent: 0,
@@ -74,7 +77,13 @@ impl FakeLocal {
         self.calls.lock().unwrap().clone()
     }
 
+    /// The texts of the broadcasts and everything else, as it came.
+    pub(crate) fn story(&self) -> Vec<String> {
+        self.story.lock().unwrap().clone()
+    }
+
     fn note(&self, call: String) {
+        self.story.lock().unwrap().push(call.clone());
         self.calls.lock().unwrap().push(call);
     }
 
@@ -95,10 +104,9 @@ impl Local for FakeLocal {
     }
 
     fn broadcast(&self, broadcast: &Broadcast) -> usize {
-        self.texts
-            .lock()
-            .unwrap()
-            .push(broadcast.data.json.to_string());
+        let text = broadcast.data.json.to_string();
+        self.story.lock().unwrap().push(text.clone());
+        self.texts.lock().unwrap().push(text);
         self.packet_drops
     }
 

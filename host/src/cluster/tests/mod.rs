@@ -8,6 +8,7 @@ mod calls;
 mod closing;
 mod membership;
 mod node_events;
+mod recovery;
 mod requests;
 mod sending;
 mod served;

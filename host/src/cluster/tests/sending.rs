@@ -294,6 +294,72 @@ async fn a_plugin_that_dies_once_loses_nothing() {
     assert_eq!(a.cluster.stats().rejected, 0);
 }
 
+fn numbered(batch: &[(u64, &str)]) -> Vec<(u64, String)> {
+    let own = |(number, text): &(u64, &str)| (*number, (*text).to_owned());
+    batch.iter().map(own).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_are_numbered_on_from_those_that_were_accepted_or_given_up() {
+    let a = Hub::default().join("a", Default::default());
+    a.wire.hold();
+    a.send_text("0").await;
+    settle().await;
+    for n in 1..6 {
+        a.send_text(&n.to_string()).await;
+    }
+    a.wire.fail_once(1, unavailable());
+    a.wire.fail_once(2, unavailable());
+    a.wire.fail_once(1, Failure::Rejected("too large".into()));
+    a.wire.let_go();
+    eventually("all are done with", || {
+        a.cluster.stats().outbox_messages == 0
+    })
+    .await;
+    a.send_text("6").await;
+    eventually("all are sent", || a.cluster.stats().sent == 6).await;
+    assert_eq!(
+        a.wire.numbered(),
+        [
+            numbered(&[(0, "0")]),
+            numbered(&[(1, "1"), (2, "2"), (3, "3"), (4, "4"), (5, "5")]),
+            // The third was accepted, the fourth is given up.
+            numbered(&[(3, "3"), (4, "4"), (5, "5")]),
+            numbered(&[(5, "5")]),
+            numbered(&[(6, "6")]),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_over_which_the_plugin_died_has_the_same_number_again() {
+    let a = Hub::default().join("a", Default::default());
+    a.wire.set_poison("poison");
+    a.wire.hold();
+    a.send_text("0").await;
+    settle().await;
+    for text in ["1", "poison", "3", "4"] {
+        a.send_text(text).await;
+    }
+    a.wire.let_go();
+    eventually("all are done with", || {
+        a.cluster.stats().outbox_messages == 0
+    })
+    .await;
+    assert_eq!(
+        a.wire.numbered(),
+        [
+            numbered(&[(0, "0")]),
+            numbered(&[(1, "1"), (2, "poison"), (3, "3"), (4, "4")]),
+            // One by one, up to the second death over one, which is given up.
+            numbered(&[(1, "1")]),
+            numbered(&[(2, "poison")]),
+            numbered(&[(2, "poison")]),
+            numbered(&[(3, "3"), (4, "4")]),
+        ]
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_plugin_that_claims_too_much_is_not_believed() {
     let a = Hub::default().join("a", Default::default());

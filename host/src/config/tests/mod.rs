@@ -58,6 +58,7 @@ fn every_part_can_be_written() {
             cache = false
             [cluster]
             heartbeat_interval_ms = 2_000
+            connection_state_recovery = true
             outbox.when_full = "fail"
             [limits]
             memory_bytes = 0x400_0000
@@ -80,6 +81,8 @@ fn every_part_can_be_written() {
     assert_eq!(config.plugins, Path::new("/etc/app/../plugins"));
     assert_eq!(config.cache, Cache::Off);
     assert_eq!(config.cluster.heartbeat_interval, Duration::from_secs(2));
+    assert!(config.cluster.connection_state_recovery);
+    assert!(!Config::default().cluster.connection_state_recovery);
     assert_eq!(config.limits.memory_bytes, 64 << 20);
     assert_eq!(config.limits.cpu, Duration::from_millis(100));
     assert!(!config.limits.allow_wasi);
