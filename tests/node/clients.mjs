@@ -42,6 +42,11 @@ class Client {
           extraHeaders: how.headers,
           ...(how.parser === "msgpack" ? { parser: msgpack } : {}),
         });
+    if (how.session) {
+      // As if this client had been connected before, and had got events up to the offset.
+      this.socket._pid = how.session.pid;
+      this.socket._lastOffset = how.session.offset;
+    }
     this.socket.on("connect", () => (this.disconnected = undefined));
     this.socket.on("connect_error", (error) => (this.failure = String(error.message)));
     this.socket.on("disconnect", (reason) => (this.disconnected = reason));
@@ -211,6 +216,17 @@ const operations = {
   },
 
   is_connected: (client) => client.socket.connected,
+
+  session: ({ socket }) => ({
+    id: socket.id ?? null,
+    pid: socket._pid ?? null,
+    offset: socket._lastOffset ?? null,
+    recovered: socket.recovered,
+  }),
+
+  break_off(client) {
+    client.socket.io.engine.close();
+  },
 
   disconnect(client) {
     client.socket.disconnect();

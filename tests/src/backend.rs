@@ -18,6 +18,8 @@ pub enum Backend {
     Bus,
     /// A Redis server of the cluster's own.
     Redis,
+    /// The same, which has written to disk what it answers and reads it when it is restarted.
+    PersistentRedis,
     /// A Redis Cluster of three masters.
     RedisCluster,
     /// Two Redis servers under the watch of three Sentinels.
@@ -38,6 +40,10 @@ impl Backend {
         Ok(match self {
             Self::Bus => Running::Bus,
             Self::Redis => Running::Redis(Box::new(Redis::start().await?)),
+            Self::PersistentRedis => {
+                let redis = Redis::builder().persistent().start().await?;
+                Running::Redis(Box::new(redis))
+            }
             Self::RedisCluster => Running::RedisCluster(RedisCluster::start(MASTERS).await?),
             Self::Sentinel => Running::Sentinel(Box::new(Sentinel::start().await?)),
         })

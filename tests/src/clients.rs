@@ -61,6 +61,30 @@ pub struct Connect {
     pub query: BTreeMap<String, String>,
     /// Headers of the requests.
     pub headers: BTreeMap<String, String>,
+    /// A session to go on with.
+    pub session: Option<Resume>,
+}
+
+/// What a client remembers of a session for connection state recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Resume {
+    /// The private id that the server gave it.
+    pub pid: String,
+    /// The offset of the last event that it got.
+    pub offset: String,
+}
+
+/// What a client knows of its session.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ClientSession {
+    /// The socket's id, while it is connected.
+    pub id: Option<String>,
+    /// The private id, from servers that recover sessions.
+    pub pid: Option<String>,
+    /// The offset of the last event that it got.
+    pub offset: Option<String>,
+    /// The server has given it an earlier session back.
+    pub recovered: bool,
 }
 
 impl Default for Connect {
@@ -74,6 +98,7 @@ impl Default for Connect {
             auth: BTreeMap::new(),
             query: BTreeMap::new(),
             headers: BTreeMap::new(),
+            session: None,
         }
     }
 }
@@ -331,6 +356,22 @@ impl Client {
     /// See [`Process::call`].
     pub async fn is_connected(&self) -> Result<bool, Error> {
         self.ask("is_connected", json!({})).await
+    }
+
+    /// What it knows of its session.
+    ///
+    /// # Errors
+    /// See [`Process::call`].
+    pub async fn session(&self) -> Result<ClientSession, Error> {
+        self.ask("session", json!({})).await
+    }
+
+    /// Drops its connection without a farewell, as if the network were gone.
+    ///
+    /// # Errors
+    /// See [`Process::call`].
+    pub async fn break_off(&self) -> Result<(), Error> {
+        self.ask("break_off", json!({})).await
     }
 
     /// Closes its connection.

@@ -46,7 +46,7 @@ mod wait;
 mod whole_cluster;
 
 pub use backend::Backend;
-pub use clients::{Answer, Client, Clients, Connect, Tally, Way};
+pub use clients::{Answer, Client, ClientSession, Clients, Connect, Resume, Tally, Way};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use emitter::{Emitter, switchboard_command};
 pub use error::Error;

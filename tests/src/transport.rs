@@ -26,7 +26,7 @@ const VARIABLE: &str = "SWITCHBOARD_TEST_TRANSPORT";
 #[macro_export]
 macro_rules! each_transport {
     ($then:ident) => {
-        $then! { local redis redis_sharded }
+        $then! { local redis redis_sharded redis_streams }
     };
 }
 
@@ -92,6 +92,25 @@ impl Transport {
         Self::redis()
             .label("redis_sharded")
             .toml("[transports.redis.options]\nmode = \"sharded\"\nsubscriptionMode = \"static\"")
+    }
+
+    /// The plugin `redis-streams`, as Node's `@socket.io/redis-streams-adapter`.
+    pub fn redis_streams() -> Self {
+        Self::plugin("redis-streams")
+            .label("redis_streams")
+            .backend(Backend::Redis)
+    }
+
+    /// The same on a Redis that keeps its data over a restart. Not in [`Transport::all`].
+    pub fn redis_streams_persistent() -> Self {
+        let kept = Self::redis_streams().backend(Backend::PersistentRedis);
+        kept.label("redis_streams_persistent")
+    }
+
+    /// The plugin `redis-streams` on a Redis Cluster of three masters. Not in [`Transport::all`].
+    pub fn redis_streams_cluster() -> Self {
+        let cluster = Self::redis_streams().backend(Backend::RedisCluster);
+        cluster.label("redis_streams_cluster")
     }
 
     /// The same on a Redis Cluster of three masters. Not in [`Transport::all`]: what differs is

@@ -37,6 +37,8 @@ with_each_adapter! {
     classic_ioredis redis RedisIoredis
     sharded redis_sharded Sharded
     sharded_ioredis redis_sharded ShardedIoredis
+    streams redis_streams Streams
+    streams_ioredis redis_streams StreamsIoredis
 }
 
 /// The same on a Redis Cluster, where what differs is the way of a message, not its contents.
@@ -59,6 +61,18 @@ mod in_a_redis_cluster {
     async fn sharded_ioredis() -> Outcome {
         let transport = Transport::redis_sharded_cluster();
         story(transport, NodeAdapter::ShardedIoredis, Parser::Common).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn streams() -> Outcome {
+        let transport = Transport::redis_streams_cluster();
+        story(transport, NodeAdapter::Streams, Parser::Common).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn streams_ioredis() -> Outcome {
+        let transport = Transport::redis_streams_cluster();
+        story(transport, NodeAdapter::StreamsIoredis, Parser::Msgpack).await
     }
 }
 

@@ -148,6 +148,9 @@ pub(super) struct Keeper<A> {
     status: Arc<InstanceStatus>,
     role: Role,
     live: Option<Live<A>>,
+    /// The instance is in the middle of something that only it can end: it is not replaced merely
+    /// because its memory has grown. The limit of its memory holds all the same.
+    pub(super) is_busy: bool,
     /// Times of the failures within the window.
     faults: VecDeque<Instant>,
     /// Not before this.
@@ -166,6 +169,7 @@ impl<A> Keeper<A> {
             status,
             role,
             live: None,
+            is_busy: false,
             faults: VecDeque::new(),
             retry_at: None,
             given_up: None,
@@ -197,7 +201,9 @@ impl<A> Keeper<A> {
             &mut Guest<PluginState>,
         ) -> Result<Result<A, OpenFailure>, Fault>,
     ) -> Result<&mut Live<A>, Away> {
-        let usable = |live: &Live<A>| live.guest.is_alive() && !live.guest.is_bloated();
+        let is_busy = self.is_busy;
+        let usable =
+            |live: &Live<A>| live.guest.is_alive() && (is_busy || !live.guest.is_bloated());
         if !self.live.as_ref().is_some_and(usable) {
             if let Some(bloated) = self.live.take().filter(|live| live.guest.is_alive()) {
                 tracing::debug!(
@@ -208,6 +214,7 @@ impl<A> Keeper<A> {
                 );
             }
             let live = self.start(open).await?;
+            self.is_busy = false;
             self.live = Some(live);
         }
         // Just put there if it was missing.

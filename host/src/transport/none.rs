@@ -17,6 +17,7 @@ impl Publisher for NoTransport {
     fn publish<'a>(
         &'a mut self,
         _: &'a [Message],
+        _: u64,
     ) -> BoxFuture<'a, Result<Vec<Offset>, PublishFailure>> {
         async { Ok(Vec::new()) }.boxed()
     }

@@ -66,7 +66,7 @@ impl PluginPublisher {
             .await
     }
 
-    async fn send(&mut self, batch: &[Message]) -> Result<Vec<Offset>, PublishFailure> {
+    async fn send(&mut self, batch: &[Message], first: u64) -> Result<Vec<Offset>, PublishFailure> {
         self.live().await.map_err(|away| failed(away.into()))?;
         self.arena.reset();
         let messages = to_guest::messages(&self.arena, batch);
@@ -76,12 +76,15 @@ impl PluginPublisher {
         let timeout = guest.limits().call_timeout;
         let published = guest
             .call("publish", timeout, async |store, _| {
-                api.call_publish(store, messages).await
+                // The border has no 64-bit integers. Exact for as long as any server runs.
+                api.call_publish(store, messages, first as f64).await
             })
             .await;
         match published {
             Ok(result) => {
                 self.keeper.returned(result.is_ok());
+                // It gets what it did not send again, and may know what became of it meanwhile.
+                self.keeper.is_busy = result.is_err();
                 match result {
                     Ok(offsets) => Ok(from_guest::offsets(offsets)),
                     Err(failure) => Err(PublishFailure {
@@ -190,8 +193,9 @@ impl Publisher for PluginPublisher {
     fn publish<'a>(
         &'a mut self,
         batch: &'a [Message],
+        first: u64,
     ) -> BoxFuture<'a, Result<Vec<Offset>, PublishFailure>> {
-        self.send(batch).boxed()
+        self.send(batch, first).boxed()
     }
 
     fn count_nodes<'a>(

@@ -54,7 +54,7 @@ impl Publisher for Out {
         ))
     }
 
-    fn publish(&mut self, batch: Vec<Message>) -> Result<Vec<String>, PublishFailure> {
+    fn publish(&mut self, batch: Vec<Message>, _first: u64) -> Result<Vec<String>, PublishFailure> {
         let frames = wire::frames(&batch, &self.node, FRAME_TARGET_BYTES);
         match self.sender.send(&frames) {
             Ok(()) => Ok(Vec::new()),

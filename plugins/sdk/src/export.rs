@@ -69,12 +69,15 @@ macro_rules! transport {
                 }
                 fn publish(
                     batch: ::std::vec::Vec<$crate::types::Message>,
+                    first: f64,
                 ) -> ::std::result::Result<
                     ::std::vec::Vec<::std::string::String>,
                     $crate::PublishFailure,
                 > {
+                    // Whole, and exact up to 2^53.
+                    let first = first as u64;
                     PUBLISHER
-                        .with(|slot| slot.with(|p| $crate::Publisher::publish(p, batch)))
+                        .with(|slot| slot.with(|p| $crate::Publisher::publish(p, batch, first)))
                         .unwrap_or_else(|| {
                             ::std::result::Result::Err($crate::PublishFailure {
                                 accepted: 0,

@@ -26,7 +26,7 @@
 //!         let _: Options = options(&config)?;
 //!         Ok((Out, TransportInfo::default()))
 //!     }
-//!     fn publish(&mut self, _: Vec<Message>) -> Result<Vec<String>, PublishFailure> {
+//!     fn publish(&mut self, _: Vec<Message>, _first: u64) -> Result<Vec<String>, PublishFailure> {
 //!         Ok(Vec::new())
 //!     }
 //! }
@@ -48,6 +48,7 @@
 pub mod bindings;
 mod export;
 mod log;
+pub mod redis_outcome;
 pub mod wire;
 
 use bindings::switchboard::transport as wit;
@@ -102,9 +103,19 @@ pub trait Publisher: Sized + 'static {
     /// Publishes 1 to 512 messages in order, in one round trip. Ok: all were accepted; the
     /// offsets are one per message or none.
     ///
+    /// `first` is the number of the first message, and the others count on from there. A message
+    /// that comes again, also to the successor of an instance that died over it, has the number
+    /// that it had: with [`Config::node`] it names the message for ever. So a transport that writes
+    /// both beside a message can find out whether the backend has it already. An instance whose
+    /// first batch has a number above 0 follows another one.
+    ///
     /// # Errors
     /// How many from the front were accepted, and what became of the next one.
-    fn publish(&mut self, batch: Vec<types::Message>) -> Result<Vec<String>, PublishFailure>;
+    fn publish(
+        &mut self,
+        batch: Vec<types::Message>,
+        first: u64,
+    ) -> Result<Vec<String>, PublishFailure>;
 
     /// How many nodes serve this namespace; only asked when [`TransportInfo::membership`] is
     /// [`Membership::Counted`].

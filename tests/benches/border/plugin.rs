@@ -39,8 +39,9 @@ pub(crate) fn publish(
             bencher.iter_custom(|times| {
                 runtime.block_on(async {
                     let start = Instant::now();
-                    for _ in 0..times {
-                        if let Err(failure) = black_box(publisher.publish(&batch).await) {
+                    for round in 0..times {
+                        let first = round * batch.len() as u64;
+                        if let Err(failure) = black_box(publisher.publish(&batch, first).await) {
                             panic!("the plugin `null` did not take a batch: {failure:?}");
                         }
                     }

@@ -1,7 +1,7 @@
 //! Whole servers on a Redis that fails: it is killed, cut off, stalled, promoted, or it refuses the
 //! password. Three servers, with clients, under load from all of them.
 //!
-//! What is asserted is what `plugins/redis/README.md` promises:
+//! What is asserted is what `plugins/redis/README.md` promises, and more of `redis-streams` (`streams`):
 //!
 //! * clients of one server are served throughout;
 //! * when Redis is back, every server hears every other one soon, without a restart;
@@ -16,6 +16,7 @@ mod load;
 mod password;
 mod stage;
 mod stalled;
+mod streams;
 mod verdict;
 
 /// What a test returns; the error says what did not happen.

@@ -24,7 +24,7 @@ const MAX_PATTERN_BYTES: usize = 512;
 pub struct RedisRights {
     /// Names of commands, as `"XADD"` or `"PUBSUB NUMSUB"`; `"PUBSUB"` means all its subcommands,
     /// `"*"` every command that is offered but scripts. Subscribing needs no entry: `channels`
-    /// decides.
+    /// decides. A subscription that reads streams needs `XREAD`.
     pub commands: Option<Vec<CommandName>>,
     /// Keys that may be touched: exact, or with a `*` at the end everything that begins so.
     pub keys: Option<Vec<Prefix>>,

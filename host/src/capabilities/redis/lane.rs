@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    abandoned::UnderWay,
     backoff::{Backoff, STABLE_AFTER, return_pause},
     connect::{Connector, Reading, Stream, Wire},
     options::RedisOptions,
@@ -63,6 +64,8 @@ struct Job {
     deadline: Instant,
     done: Option<oneshot::Sender<Outcome>>,
     _room: Option<OwnedSemaphorePermit>,
+    /// None for what the host asks itself.
+    _under_way: Option<UnderWay>,
 }
 
 #[derive(Clone)]
@@ -146,11 +149,16 @@ impl Lane {
     /// Sends commands of a plugin and waits for their replies: as long as an attempt to connect
     /// takes, if one has just begun, or the pause after an absence, plus the time for a reply.
     /// Dropped half-way, they are executed all the same.
-    pub(super) async fn run(&self, bytes: BytesMut, count: usize) -> Outcome {
+    pub(super) async fn run(
+        &self,
+        bytes: BytesMut,
+        count: usize,
+        under_way: Option<UnderWay>,
+    ) -> Outcome {
         match self.connected().await {
             Ok((jobs, open_at)) => {
                 sleep_until(open_at).await;
-                self.send(jobs, bytes, count).await
+                self.send(jobs, bytes, count, under_way).await
             }
             Err(trouble) => Outcome::unsent(trouble),
         }
@@ -159,12 +167,18 @@ impl Lane {
     /// The same for questions of the host itself, which need no pause: subscriptions wait for them.
     pub(super) async fn ask(&self, bytes: BytesMut, count: usize) -> Outcome {
         match self.connected().await {
-            Ok((jobs, _)) => self.send(jobs, bytes, count).await,
+            Ok((jobs, _)) => self.send(jobs, bytes, count, None).await,
             Err(trouble) => Outcome::unsent(trouble),
         }
     }
 
-    async fn send(&self, jobs: mpsc::Sender<Job>, bytes: BytesMut, count: usize) -> Outcome {
+    async fn send(
+        &self,
+        jobs: mpsc::Sender<Job>,
+        bytes: BytesMut,
+        count: usize,
+        under_way: Option<UnderWay>,
+    ) -> Outcome {
         let limits = self.shared.limits;
         let deadline = Instant::now() + limits.command_timeout;
         let need = u32::try_from(bytes.len().min(limits.max_pending_bytes)).unwrap_or(u32::MAX);
@@ -182,6 +196,7 @@ impl Lane {
             deadline: Instant::now() + limits.command_timeout,
             done: Some(done),
             _room: Some(room),
+            _under_way: under_way,
         };
         match timeout_at(deadline, jobs.send(job)).await {
             Ok(Ok(())) => {}
@@ -346,6 +361,7 @@ impl Session {
             deadline: Instant::now() + self.limits.ping_timeout,
             done: None,
             _room: None,
+            _under_way: None,
         }
     }
 

@@ -8,12 +8,12 @@ use wasmtime::component::Resource;
 use super::{
     Reader, Redis, RedisError, RedisPermit, Subscription,
     pipeline::{Node, Reply},
-    subscription::{Kind, RedisEvent},
+    subscription::{EntryId, Kind, RedisEvent, Start},
 };
 use crate::{
     bindings::switchboard::redis::redis::{
         self, Command, Error, Event, Kind as GuestKind, Lag, Messages, Node as GuestNode,
-        Reply as GuestReply,
+        Reply as GuestReply, StreamEntry, StreamStart,
     },
     capabilities::HasCapabilities,
     runtime::GuestState,
@@ -206,6 +206,53 @@ impl<X: HasCapabilities> redis::HostSubscription for GuestState<X> {
         Ok(())
     }
 
+    async fn read_streams(
+        &mut self,
+        subscription: Resource<SubscriptionHandle>,
+        names: Vec<String>,
+        start: StreamStart,
+        count: u32,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        let handle = self.table.get(&subscription)?;
+        let start = match start {
+            StreamStart::New => Start::New,
+            StreamStart::After(id) => match EntryId::read(id.as_bytes()) {
+                Some(id) => Start::After(id),
+                None => {
+                    let shown: String = id.chars().take(64).collect();
+                    let why = format!("{shown:?} is no id of an entry");
+                    return Ok(Err(Error::Denied(why)));
+                }
+            },
+        };
+        let SubscriptionHandle {
+            subscription,
+            permit,
+            ..
+        } = handle;
+        let read = subscription.read_streams(permit, names, start, count).await;
+        Ok(read.map_err(|error| Error::from(&error)))
+    }
+
+    async fn leave_streams(
+        &mut self,
+        subscription: Resource<SubscriptionHandle>,
+        names: Vec<String>,
+    ) -> wasmtime::Result<()> {
+        let handle = self.table.get(&subscription)?;
+        handle.subscription.leave_streams(&names);
+        Ok(())
+    }
+
+    async fn streams(
+        &mut self,
+        subscription: Resource<SubscriptionHandle>,
+    ) -> wasmtime::Result<Vec<String>> {
+        let handle = self.table.get(&subscription)?;
+        let names = handle.subscription.streams();
+        Ok(names.into_iter().map(|name| name.to_string()).collect())
+    }
+
     async fn next(
         &mut self,
         subscription: Resource<SubscriptionHandle>,
@@ -307,6 +354,14 @@ fn runs(events: Vec<RedisEvent>) -> Vec<Event> {
                     }
                 }
             }
+            RedisEvent::Entry(entry) => runs.push(Event::Entry(StreamEntry {
+                stream: entry.stream.to_string(),
+                id: entry.id.to_string(),
+                fields: entry
+                    .fields()
+                    .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                    .collect(),
+            })),
             RedisEvent::Lagged { missed, reason } => runs.push(Event::Lagged(Lag {
                 missed,
                 reason: reason.to_string(),

@@ -1,10 +1,11 @@
-//! Redis: pipelined commands, blocking reads and Pub/Sub, for plugins. `wit/redis/redis.wit` holds
+//! Redis: pipelined commands, blocking reads, Pub/Sub and streams, for plugins. `wit/redis/redis.wit` holds
 //! the promises; this is how they are kept.
 //!
 //! * Commands (`pipeline`) share one connection to each server, and one more for what is long
 //!   (`lane`). In a cluster they go to the owners of their slots (`cluster`, `slots`).
+//! * What became of a pipeline whose caller is gone, its successor waits for (`abandoned`).
 //! * Commands that wait have connections of their own (`reader`).
-//! * Subscriptions have connections of their own, too (`subscription`).
+//! * Subscriptions to channels and streams have connections of their own, too (`subscription`).
 //! * Where a server is (`place`), how to connect and who to be (`connect`, `tls`), the protocol
 //!   (`wire`).
 //! * What a plugin may do: `grants`, over the commands that are known at all (`commands`).
@@ -16,6 +17,7 @@
 //! Two texts for every trouble (`trouble`): the plugin's holds no address. What Redis means to
 //! plugins is in `link`; the rest knows nothing of Wasm.
 
+mod abandoned;
 mod backoff;
 mod cluster;
 mod commands;

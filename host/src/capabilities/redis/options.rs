@@ -66,8 +66,9 @@ pub struct RedisOptions {
     pub max_pending_bytes: usize,
     /// Largest reply or message in bytes. Default 64 MiB.
     pub max_reply_bytes: usize,
-    /// Bytes of messages that wait for the plugin, for each subscription; then this server stops
-    /// reading, and Redis waits. Each counts 64 bytes more than it holds. Default 64 MiB.
+    /// Bytes of messages and entries of streams that wait for the plugin, for each subscription; then
+    /// this server stops reading, and Redis waits. Each counts 64 bytes more than it holds. Default
+    /// 64 MiB.
     pub max_queued_bytes: usize,
     /// Names (channels, patterns, shard channels) of one subscription. Default 100,000.
     pub max_names: usize,

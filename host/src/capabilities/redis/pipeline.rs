@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 
 use super::{
     RedisError,
+    abandoned::{Abandoned, UnderWay},
     cluster::Cluster,
     commands::{self, Kind, Spec, Wait},
     connect::Connector,
@@ -72,6 +73,7 @@ pub(super) struct Router {
     pub(super) health: Arc<Health>,
     pub(super) backend: Backend,
     lanes: Mutex<HashMap<(Address, Lanes), Arc<Lane>>>,
+    abandoned: Abandoned,
 }
 
 /// One server, or a cluster.
@@ -108,11 +110,12 @@ impl Router {
             health,
             backend,
             lanes: Mutex::default(),
+            abandoned: Abandoned::default(),
         }
     }
 
     /// Executes commands; see `pipeline` in `wit/redis/redis.wit`. Dropped half-way, what was sent
-    /// is executed all the same.
+    /// is executed all the same, and before anything else that the plugin sends.
     ///
     /// # Errors
     /// Nothing was executed: not granted, too large, or nothing could be sent.
@@ -125,10 +128,14 @@ impl Router {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        match &self.backend {
-            Backend::Single(_) => self.single(commands, &specs).await,
-            Backend::Cluster(cluster) => self.spread(cluster, commands, &specs).await,
-        }
+        self.abandoned.settled(permit.plugin()).await;
+        let (caller, under_way) = self.abandoned.begin(permit.plugin());
+        let replies = match &self.backend {
+            Backend::Single(_) => self.single(commands, &specs, under_way).await,
+            Backend::Cluster(cluster) => self.spread(cluster, commands, &specs, under_way).await,
+        };
+        caller.done();
+        replies
     }
 
     fn check(
@@ -157,14 +164,19 @@ impl Router {
         specs.map_err(RedisError::Denied)
     }
 
-    async fn single(&self, commands: &[Args], specs: &[&Spec]) -> Result<Vec<Reply>, RedisError> {
+    async fn single(
+        &self,
+        commands: &[Args],
+        specs: &[&Spec],
+        under_way: UnderWay,
+    ) -> Result<Vec<Reply>, RedisError> {
         let mut out = BytesMut::with_capacity(commands.iter().map(|c| wire::encoded_len(c)).sum());
         commands
             .iter()
             .for_each(|args| wire::encode(args, &mut out));
         // All lanes of a single server lead to the same place: the address is only a key.
         let lane = self.lane(&Address::Unix("".into()), size(out.len(), specs));
-        let Outcome { frames, rest } = lane.run(out, commands.len()).await;
+        let Outcome { frames, rest } = lane.run(out, commands.len(), Some(under_way)).await;
         if let Some(Rest::Unsent(trouble)) = &rest {
             return Err(unavailable(trouble));
         }
@@ -180,6 +192,7 @@ impl Router {
         cluster: &Cluster,
         commands: &[Args],
         specs: &[&Spec],
+        under_way: UnderWay,
     ) -> Result<Vec<Reply>, RedisError> {
         let mut replies: Vec<Option<Reply>> = vec![None; commands.len()];
         let mut todo: Vec<usize> = (0..commands.len()).collect();
@@ -200,7 +213,7 @@ impl Router {
             todo.clear();
             let runs = parts
                 .iter()
-                .map(|part| self.run_part(part, commands, specs));
+                .map(|part| self.run_part(part, commands, specs, &under_way));
             let outcomes = join_all(runs).await;
             let mut moved = Vec::new();
             for (part, Outcome { frames, rest }) in parts.iter().zip(outcomes) {
@@ -309,7 +322,14 @@ impl Router {
             .collect())
     }
 
-    async fn run_part(&self, part: &Part, commands: &[Args], specs: &[&Spec]) -> Outcome {
+    async fn run_part(
+        &self,
+        part: &Part,
+        commands: &[Args],
+        specs: &[&Spec],
+        under_way: &UnderWay,
+    ) -> Outcome {
+        let under_way = Some(under_way.clone());
         let mut out = BytesMut::new();
         let mut specs_here = Vec::with_capacity(part.indices.len());
         for index in &part.indices {
@@ -323,9 +343,9 @@ impl Router {
         }
         let lane = self.lane(&part.to, size(out.len(), &specs_here));
         if !part.asking {
-            return lane.run(out, part.indices.len()).await;
+            return lane.run(out, part.indices.len(), under_way).await;
         }
-        let mut outcome = lane.run(out, part.indices.len() * 2).await;
+        let mut outcome = lane.run(out, part.indices.len() * 2, under_way).await;
         let mut is_asking = false;
         outcome.frames.retain(|_| {
             is_asking = !is_asking;

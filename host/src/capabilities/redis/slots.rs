@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     connect::text,
     url::Address,
-    wire::{Frame, Value},
+    wire::{Frame, Value, skip},
 };
 
 /// Slots of every cluster.
@@ -110,18 +110,6 @@ impl SlotMap {
     pub(super) fn nodes(&self) -> BTreeSet<&Address> {
         self.masters().into_iter().chain(&self.replicas).collect()
     }
-}
-
-/// Passes over values with all that belongs to them.
-fn skip<'a>(values: &mut impl Iterator<Item = &'a Value>, count: usize) -> Option<()> {
-    let mut left = count;
-    while left > 0 {
-        left -= 1;
-        if let Value::Array(inner) = values.next()? {
-            left = left.checked_add(*inner)?;
-        }
-    }
-    Some(())
 }
 
 fn number(value: &Value) -> Option<u16> {

@@ -49,7 +49,9 @@ pub struct SubscriptionStatus {
     pub name: String,
     /// Channels, patterns and shard channels that it wants.
     pub names: usize,
-    /// Those of them that Redis has not confirmed.
+    /// Streams that it reads.
+    pub streams: usize,
+    /// Names and streams that Redis has not confirmed.
     pub unconfirmed: usize,
     /// Events that wait for the plugin.
     pub queued_events: usize,

@@ -168,7 +168,7 @@ fn size(number: i64) -> Result<usize, BadReply> {
 }
 
 /// The first line of a value: its kind, its number (0 where the line is text), and its length.
-fn head(bytes: &[u8]) -> Result<Option<(u8, i64, usize)>, BadReply> {
+pub(super) fn head(bytes: &[u8]) -> Result<Option<(u8, i64, usize)>, BadReply> {
     let Some((kind, rest)) = bytes.split_first() else {
         return Ok(None);
     };
@@ -284,6 +284,35 @@ pub(super) fn value(bytes: &mut Bytes) -> Result<Value, BadReply> {
     };
     bytes.advance(head);
     Ok(value)
+}
+
+/// Takes a bulk string off the front. None: there is none, or not all of it.
+pub(super) fn bulk<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (kind, number, head) = head(bytes).ok().flatten()?;
+    let len = usize::try_from(number).ok().filter(|_| kind == b'$')?;
+    let body = bytes.get(head..head.checked_add(len)?)?;
+    *bytes = bytes.get((head + len).checked_add(2)?..)?;
+    Some(body)
+}
+
+/// Takes the head of an array off the front, and says how many elements follow. None: there is none.
+pub(super) fn array(bytes: &mut &[u8]) -> Option<usize> {
+    let (kind, number, head) = head(bytes).ok().flatten()?;
+    let len = usize::try_from(number).ok().filter(|_| kind == b'*')?;
+    *bytes = bytes.get(head..)?;
+    Some(len)
+}
+
+/// Passes over values of a frame, with all that belongs to them. None: there are not so many.
+pub(super) fn skip<'a>(values: &mut impl Iterator<Item = &'a Value>, count: usize) -> Option<()> {
+    let mut left = count;
+    while left > 0 {
+        left -= 1;
+        if let Value::Array(inner) = values.next()? {
+            left = left.checked_add(*inner)?;
+        }
+    }
+    Some(())
 }
 
 #[cfg(test)]

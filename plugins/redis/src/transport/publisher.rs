@@ -46,7 +46,7 @@ impl Publisher for Out {
         Ok((out, info))
     }
 
-    fn publish(&mut self, batch: Vec<Message>) -> Result<Vec<String>, PublishFailure> {
+    fn publish(&mut self, batch: Vec<Message>, _first: u64) -> Result<Vec<String>, PublishFailure> {
         let (commands, unwritable) = commands(&self.encoder, &batch);
         // Large, and not needed while Redis is waited for.
         drop(batch);

@@ -108,6 +108,8 @@ impl Subscriber for In {
                         }
                     }
                 }
+                // It reads no streams.
+                redis::Event::Entry(_) => {}
                 redis::Event::Lagged(lag) => events.push(Event::Lagged(Lag {
                     missed: lag.missed,
                     reason: lag.reason,

@@ -103,7 +103,7 @@ impl Encoder {
         matches!(self.0, EncoderKind::Sharded(_))
     }
 
-    /// Whether questions about rooms can be asked ([`Body::FetchRooms`]).
+    /// Whether questions about rooms can be asked (`Body::FetchRooms`).
     pub fn has_rooms_query(&self) -> bool {
         !self.is_sharded()
     }

@@ -14,6 +14,7 @@ mod error;
 pub mod json;
 mod limits;
 pub mod msgpack;
+pub mod pubsub;
 pub mod request_id;
 pub mod values;
 mod writer;

@@ -4,13 +4,12 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::AsyncWriteExt,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
@@ -32,9 +31,6 @@ use crate::capabilities::redis::{
 /// Names in one command. Commands with one name each would cost Redis a reply line as well, but
 /// one refusal (ACL) is for the whole command.
 const NAMES_AT_ONCE: usize = 256;
-
-/// A full queue is looked at again so often at least: several connections wait for the same bell.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Keeps the connection until the task is aborted.
 pub(super) async fn run(core: Arc<Core>, home: Home) {
@@ -147,6 +143,7 @@ impl<'a> Feed<'a> {
             }
             self.write_changes();
             let alarm = pinged.unwrap_or(alive + options.ping_interval);
+            let mut turn = None;
             tokio::select! {
                 filled = read.fill(), if !is_full => {
                     alive = Instant::now();
@@ -155,7 +152,8 @@ impl<'a> Feed<'a> {
                         return trouble;
                     }
                 }
-                _ = timeout(LOOK_AGAIN, self.core.drained.notified()), if is_full => {
+                room = self.core.room(), if is_full => {
+                    turn = room;
                     alive = Instant::now();
                     pinged = None;
                 }
@@ -185,6 +183,7 @@ impl<'a> Feed<'a> {
                 Ok(full) => is_full = full,
                 Err(trouble) => return trouble,
             }
+            drop(turn);
         }
     }
 
@@ -304,7 +303,7 @@ impl<'a> Feed<'a> {
             if self.sent.is_empty()
                 && let Some(why) = state.names.take_gap(self.home)
             {
-                state.lagged(why);
+                state.lagged(None, format!("Redis was not connected: {why}"));
                 has_news = true;
             }
         };

@@ -1,5 +1,5 @@
-//! Pub/Sub subscriptions: they belong to the host, outlive the plugin's instances, and come back
-//! with all their names after every loss of a connection.
+//! Subscriptions to Pub/Sub channels and streams: they belong to the host, outlive the plugin's
+//! instances, and come back with all their names after every loss of a connection.
 //!
 //! * `names`: what is wanted, and what of it Redis has confirmed.
 //! * `shards`: which connections there are.
@@ -8,12 +8,14 @@
 //!   would only move the place where they pile up.
 //! * `push`: the bytes of what arrives.
 //! * `ignored`: what of it the plugin does not want.
+//! * `streams`: the streams, each with a connection of its own.
 
 mod feed;
 mod ignored;
 mod names;
 mod push;
 mod shards;
+mod streams;
 
 use std::{
     collections::BTreeSet,
@@ -23,18 +25,22 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore, SemaphorePermit},
     task::JoinHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
-pub(crate) use self::names::Kind;
 use self::{
     ignored::Ignored,
     names::{Home, Key, Names, Settled},
+    streams::{MAX_ASKED, MAX_STREAMS, Streams},
+};
+pub(crate) use self::{
+    names::Kind,
+    streams::{EntryId, Start, StreamEntry},
 };
 use super::{
-    RedisError,
+    RedisError, commands,
     grants::RedisPermit,
     pipeline::{Backend, Router, unavailable},
     status::SubscriptionStatus,
@@ -42,7 +48,7 @@ use super::{
 };
 use crate::capabilities::handout::{HandOut, Lagged, Rollback};
 
-/// Longest name of a channel or pattern, in bytes.
+/// Longest name of a channel, pattern or stream, in bytes.
 const MAX_NAME_BYTES: usize = 64 << 10;
 /// What an event counts beside its bytes.
 const EVENT_BYTES: usize = 64;
@@ -52,6 +58,8 @@ const MAX_EVENTS: usize = 1 << 20;
 const TROUBLE_AFTER: Duration = Duration::from_secs(1);
 /// The most that `next` waits, so that no wait is too long for the clock.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// A full queue is looked at again so often at least.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Something that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +71,17 @@ pub(crate) enum RedisEvent {
         channel: Bytes,
         payload: Bytes,
     },
+    Entry(StreamEntry),
     Lagged {
         missed: Option<u32>,
         reason: Arc<str>,
     },
+}
+
+impl From<StreamEntry> for RedisEvent {
+    fn from(entry: StreamEntry) -> Self {
+        Self::Entry(entry)
+    }
 }
 
 impl RedisEvent {
@@ -78,6 +93,7 @@ impl RedisEvent {
                 payload,
                 ..
             } => pattern.as_ref().map_or(0, Bytes::len) + channel.len() + payload.len(),
+            Self::Entry(entry) => entry.len(),
             Self::Lagged { reason, .. } => reason.len(),
         };
         bytes + EVENT_BYTES
@@ -88,7 +104,7 @@ impl Lagged for RedisEvent {
     fn lagged(missed: u32) -> Self {
         Self::Lagged {
             missed: Some(missed),
-            reason: Arc::from("the plugin died over this message repeatedly"),
+            reason: Arc::from("the plugin died over this event repeatedly"),
         }
     }
 }
@@ -120,10 +136,15 @@ struct Core {
     arrived: Notify,
     /// Events were taken.
     drained: Notify,
-    /// Names were confirmed or refused.
+    /// One connection at a time waits for room, in the order in which they came: or one that is
+    /// quick would keep the others from the queue.
+    turn: Semaphore,
+    /// Names or streams were confirmed or refused.
     settled: Notify,
     /// Names have to find their connections again.
     reassign: Notify,
+    /// Streams were added or left.
+    restream: Notify,
     state: Mutex<State>,
 }
 
@@ -131,6 +152,7 @@ struct State {
     queue: HandOut<RedisEvent>,
     names: Names,
     ignored: Ignored,
+    streams: Streams,
     gaps: u64,
     /// Who opened it last may close it.
     generation: u64,
@@ -143,16 +165,23 @@ impl State {
         self.queue.push(event, size);
     }
 
-    fn lagged(&mut self, why: String) {
-        tracing::warn!(
-            connection = %self.connection,
-            "messages were missed while Redis was not connected: {why}"
-        );
+    fn lagged(&mut self, missed: Option<u32>, why: String) {
+        match missed {
+            Some(missed) => {
+                tracing::warn!(connection = %self.connection, missed, "events were missed: {why}");
+            }
+            None => tracing::warn!(connection = %self.connection, "events were missed: {why}"),
+        }
         self.gaps += 1;
-        self.push(RedisEvent::Lagged {
-            missed: None,
-            reason: why.into(),
-        });
+        let reason = why.into();
+        self.push(RedisEvent::Lagged { missed, reason });
+    }
+
+    /// What has been away for the longest time, since when and why.
+    fn trouble(&self) -> Option<(std::time::Instant, &Trouble)> {
+        let troubles = [self.names.trouble(), self.streams.trouble()];
+        let troubles = troubles.into_iter().flatten();
+        troubles.min_by_key(|(since, _)| *since)
     }
 }
 
@@ -164,6 +193,25 @@ impl Core {
     fn lost(&self, home: &Home, trouble: &Trouble) {
         self.lock().names.lost(home, trouble);
         self.settled.notify_waiters();
+    }
+
+    /// Waits for room in the queue, if it is full. As long as the permit is kept, nobody else who
+    /// waited is let in.
+    async fn room(&self) -> Option<SemaphorePermit<'_>> {
+        if !self.lock().queue.is_full() {
+            return None;
+        }
+        let turn = self.turn.acquire().await.ok();
+        loop {
+            let drained = self.drained.notified();
+            tokio::pin!(drained);
+            // Registered before the queue is looked at, so that nothing slips between.
+            drained.as_mut().enable();
+            if !self.lock().queue.is_full() {
+                return turn;
+            }
+            let _ = timeout(LOOK_AGAIN, drained).await;
+        }
     }
 }
 
@@ -180,6 +228,7 @@ impl Subscription {
             queue: HandOut::new(MAX_EVENTS, router.options.max_queued_bytes),
             names: Names::new(is_cluster),
             ignored: Ignored::default(),
+            streams: Streams::default(),
             gaps: 0,
             generation: 0,
             connection: router.health.name().to_owned(),
@@ -191,11 +240,19 @@ impl Subscription {
             seed: seed % (1 << 20),
             arrived: Notify::new(),
             drained: Notify::new(),
+            turn: Semaphore::new(1),
             settled: Notify::new(),
             reassign: Notify::new(),
+            restream: Notify::new(),
             state: Mutex::new(state),
         });
-        let task = tokio::spawn(shards::run(Arc::clone(&core)));
+        let shared = Arc::clone(&core);
+        let task = tokio::spawn(async move {
+            tokio::join!(
+                shards::run(Arc::clone(&shared)),
+                streams::run(Arc::clone(&shared))
+            );
+        });
         Self(Arc::new(Owner { core, task }))
     }
 
@@ -244,31 +301,41 @@ impl Subscription {
             keys.iter().for_each(|key| state.names.add(key));
         }
         core.reassign.notify_one();
+        self.settled("subscription", |state| {
+            let settled = state.names.settle(&keys);
+            (settled, state.names.trouble().map(|(_, why)| why.clone()))
+        })
+        .await
+    }
+
+    /// Waits until Redis has answered to what was asked for. `look` also says why it cannot.
+    async fn settled(
+        &self,
+        what: &str,
+        look: impl Fn(&mut State) -> (Settled, Option<Trouble>),
+    ) -> Result<(), RedisError> {
+        let core = &self.0.core;
         let until = Instant::now() + core.router.options.command_timeout;
         loop {
             let settled = core.settled.notified();
             tokio::pin!(settled);
             // Registered before the names are looked at, so that nothing slips between.
             settled.as_mut().enable();
-            let trouble = {
-                let mut state = core.lock();
-                match state.names.settle(&keys) {
-                    Settled::All => return Ok(()),
-                    Settled::Refused(why) => {
-                        return Err(RedisError::Denied(format!(
-                            "Redis refuses the subscription: {why}"
-                        )));
-                    }
-                    Settled::NotYet => state.names.trouble().map(|(_, trouble)| trouble.clone()),
+            let (stand, trouble) = look(&mut core.lock());
+            match (stand, trouble) {
+                (Settled::All, _) => return Ok(()),
+                (Settled::Refused(why), _) => {
+                    return Err(RedisError::Denied(format!(
+                        "Redis refuses the {what}: {why}"
+                    )));
                 }
-            };
-            if let Some(trouble) = trouble {
-                return Err(unavailable(&trouble));
+                (Settled::NotYet, Some(trouble)) => return Err(unavailable(&trouble)),
+                (Settled::NotYet, None) => {}
             }
             if timeout_at(until, settled).await.is_err() {
-                return Err(RedisError::Unavailable(
-                    "Redis has not confirmed the subscription yet".to_owned(),
-                ));
+                return Err(RedisError::Unavailable(format!(
+                    "Redis has not confirmed the {what} yet"
+                )));
             }
         }
     }
@@ -289,6 +356,71 @@ impl Subscription {
     /// The names of a kind, sorted.
     pub(crate) fn names(&self, kind: Kind) -> BTreeSet<Arc<str>> {
         self.0.core.lock().names.of(kind)
+    }
+
+    /// Reads these streams as well, and waits until it is known where each is read on, for
+    /// `command_timeout` at most. Those that are there already go on where they are. `count` is how
+    /// many entries are read at a time while the reader keeps up, 1 to 1000.
+    ///
+    /// # Errors
+    /// [`RedisError::Denied`]: none is added, or Redis refused some. [`RedisError::Unavailable`]:
+    /// they are added, but have no place yet.
+    pub(crate) async fn read_streams(
+        &self,
+        permit: &RedisPermit,
+        names: Vec<String>,
+        start: Start,
+        count: u32,
+    ) -> Result<(), RedisError> {
+        let core = &self.0.core;
+        if !(1..=MAX_ASKED).contains(&count) {
+            return Err(RedisError::Denied(format!(
+                "1 to {MAX_ASKED} entries can be read at a time, not {count}"
+            )));
+        }
+        for name in &names {
+            if name.len() > MAX_NAME_BYTES {
+                return Err(RedisError::TooLarge {
+                    limit: MAX_NAME_BYTES,
+                });
+            }
+            let command = ["XREAD", "STREAMS", name, "0"];
+            commands::find(&command)
+                .and_then(|spec| permit.check_command(spec, &command))
+                .map_err(RedisError::Denied)?;
+        }
+        let names: BTreeSet<Arc<str>> = names.into_iter().map(Arc::from).collect();
+        {
+            let mut state = core.lock();
+            if state.streams.len_with(&names) > MAX_STREAMS {
+                return Err(RedisError::Denied(format!(
+                    "a subscription reads at most {MAX_STREAMS} streams: leave some first"
+                )));
+            }
+            for name in &names {
+                state.streams.add(name, start, count);
+            }
+        }
+        core.restream.notify_one();
+        self.settled("stream", |state| {
+            let settled = state.streams.settle(&names);
+            (settled, state.streams.trouble_with(&names))
+        })
+        .await
+    }
+
+    /// Reads these streams no more. Does not wait.
+    pub(crate) fn leave_streams(&self, names: &[String]) {
+        let core = &self.0.core;
+        let mut state = core.lock();
+        names.iter().for_each(|name| state.streams.remove(name));
+        drop(state);
+        core.restream.notify_one();
+    }
+
+    /// The streams, sorted.
+    pub(crate) fn streams(&self) -> Vec<Arc<str>> {
+        self.0.core.lock().streams.names()
     }
 
     /// Waits up to `wait` (a day at most) for events and hands them out: at most `max_events`, and
@@ -320,7 +452,7 @@ impl Subscription {
             }
             if timeout_at(until, arrived).await.is_err() {
                 let state = core.lock();
-                return match state.names.trouble() {
+                return match state.trouble() {
                     Some((since, trouble)) if since.elapsed() >= TROUBLE_AFTER => {
                         Err(unavailable(trouble))
                     }
@@ -346,7 +478,7 @@ impl Subscription {
             core.lock().gaps += 1;
             tracing::error!(
                 subscription = %core.name,
-                "a message is skipped, because the plugin died over it repeatedly"
+                "an event is skipped, because the plugin died over it repeatedly"
             );
         }
         core.drained.notify_one();
@@ -365,15 +497,16 @@ impl Subscription {
         SubscriptionStatus {
             name: core.name.clone(),
             names: state.names.len(),
-            unconfirmed: state.names.unconfirmed(),
+            unconfirmed: state.names.unconfirmed() + state.streams.unplaced(),
+            streams: state.streams.len(),
             queued_events: state.queue.len(),
             queued_bytes: state.queue.bytes(),
             gaps: state.gaps,
-            trouble: state.names.trouble().map(|(_, why)| why.detail.clone()),
+            trouble: state.trouble().map(|(_, why)| why.detail.clone()),
         }
     }
 
-    /// Leaves all channels, at once: its connections are closed.
+    /// Leaves all channels and streams, at once: its connections are closed.
     pub(super) fn end(&self) {
         self.0.task.abort();
     }

@@ -3,8 +3,8 @@
 use super::*;
 use crate::capabilities::redis::slots::slot_of;
 
-struct TestCluster {
-    nodes: Vec<Server>,
+pub(super) struct TestCluster {
+    pub(super) nodes: Vec<Server>,
 }
 
 const CLUSTER: [&str; 8] = [
@@ -19,7 +19,7 @@ const CLUSTER: [&str; 8] = [
 ];
 
 impl TestCluster {
-    async fn start(nodes: usize) -> Self {
+    pub(super) async fn start(nodes: usize) -> Self {
         let nodes: Vec<_> = (0..nodes).map(|_| Server::start(&CLUSTER)).collect();
         let addresses: Vec<_> = nodes
             .iter()
@@ -59,7 +59,7 @@ impl TestCluster {
         cluster
     }
 
-    fn client(&self) -> Redis {
+    pub(super) fn client(&self) -> Redis {
         let urls = self
             .nodes
             .iter()
@@ -74,7 +74,7 @@ impl TestCluster {
     }
 
     /// A name whose slot the node owns at first.
-    fn name_at(&self, node: usize, salt: &str) -> String {
+    pub(super) fn name_at(&self, node: usize, salt: &str) -> String {
         let bounds = [0, 5461, 10923, 16384];
         let range = bounds[node]..bounds[node + 1];
         let mut names = (0..).map(|n| format!("{salt}{n}"));

@@ -134,6 +134,52 @@ async fn a_pipeline_that_is_cut_tells_what_was_answered_and_what_is_in_doubt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_caller_has_left_behind_is_settled_before_the_plugins_next_command_goes() {
+    let server = Server::start(&[]);
+    let proxy = Proxy::start(server.port).await;
+    let redis = at(&format!("redis://127.0.0.1:{}", proxy.port));
+    run(&redis, &["PING"]).await.unwrap();
+    proxy.fall_silent();
+    // It takes a moment until the connection has heard of it.
+    sleep(Duration::from_millis(100)).await;
+    let left = timeout(Duration::from_millis(100), run(&redis, &["RPUSH l x"])).await;
+    assert!(left.is_err(), "it waits for its reply");
+    proxy.mend();
+    // Both go over another connection, which works.
+    let range = [args("LRANGE l 0 -1")];
+    let other = RedisPermit::new(
+        "other",
+        "main",
+        vec![rights("commands = ['*']\nkeys = ['*']")],
+        Some(vec![RedisRights::default()]),
+    );
+    redis.pipeline(&other, &range).await.unwrap();
+    assert_eq!(
+        redis.status().lost_connections,
+        0,
+        "another plugin need not wait"
+    );
+    let permit = anything();
+    let mut waits = Box::pin(redis.pipeline(&permit, &range));
+    let gives_up = timeout(Duration::from_millis(100), &mut waits).await;
+    assert!(
+        gives_up.is_err(),
+        "it is not known what became of the first one"
+    );
+    timeout(PATIENCE, waits).await.unwrap().unwrap();
+    assert_eq!(redis.status().lost_connections, 1, "now it is");
+    run(&redis, &["LRANGE l 0 -1"]).await.unwrap();
+
+    // An instance that dies leaves nothing for its successor to wait for if all is answered.
+    server.freeze();
+    let left = timeout(Duration::from_millis(100), run(&redis, &["RPUSH l y"])).await;
+    assert!(left.is_err());
+    server.thaw();
+    let found = run(&redis, &["LRANGE l -1 -1"]).await.unwrap();
+    assert!(found[0].contains("y"), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_server_is_noticed_and_its_connections_are_replaced() {
     let server = Server::start(&[]);
     let redis = client(&server);

@@ -10,6 +10,7 @@ mod proxy;
 mod secrets;
 mod sentinel;
 mod server;
+mod streams;
 mod subscriptions;
 
 use std::{future::Future, time::Duration};
@@ -176,6 +177,14 @@ fn event(event: &RedisEvent) -> String {
                 Kind::Shard => "shard",
             };
             format!("{kind}{pattern} {}: {}", text(channel), text(payload))
+        }
+        RedisEvent::Entry(entry) => {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let fields = entry.fields();
+            let fields: Vec<_> = fields
+                .map(|(name, value)| format!("{}={}", text(name), text(value)))
+                .collect();
+            format!("{} {}: {}", entry.stream, entry.id, fields.join(" "))
         }
         RedisEvent::Lagged { .. } => "lagged".to_owned(),
     }

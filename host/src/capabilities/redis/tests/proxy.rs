@@ -1,21 +1,30 @@
-//! Between a client and a server: passes everything on, until it is told to cut.
+//! Between a client and a server: passes everything on, until it is told to cut or to fall silent.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
+    time::sleep,
 };
+
+/// How often a connection asks whether it has to fall silent.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A proxy that passes on a number of bytes from the server, then cuts the connection.
 pub(super) struct Proxy {
     pub(super) port: u16,
     /// Bytes from the server that may still pass.
     allowed: Arc<AtomicUsize>,
+    /// Connections pass nothing more, and are not closed either.
+    is_silent: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -31,13 +40,15 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let allowed = Arc::new(AtomicUsize::new(usize::MAX));
         let passing = Arc::clone(&allowed);
+        let is_silent = Arc::new(AtomicBool::new(false));
+        let silent = Arc::clone(&is_silent);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                let allowed = Arc::clone(&passing);
+                let (allowed, is_silent) = (Arc::clone(&passing), Arc::clone(&silent));
                 connections.spawn(async move {
                     if let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await {
-                        pass(client, server, &allowed).await;
+                        pass(client, server, &allowed, &is_silent).await;
                     }
                 });
             }
@@ -45,6 +56,7 @@ impl Proxy {
         Self {
             port,
             allowed,
+            is_silent,
             task,
         }
     }
@@ -55,12 +67,19 @@ impl Proxy {
         self.allowed.store(bytes, Ordering::SeqCst);
     }
 
+    /// All connections fall silent and stay so, those that are made meanwhile as well, as if the
+    /// other side had vanished. Those that are made after [`mend`](Self::mend) work.
+    pub(super) fn fall_silent(&self) {
+        self.is_silent.store(true, Ordering::SeqCst);
+    }
+
     pub(super) fn mend(&self) {
+        self.is_silent.store(false, Ordering::SeqCst);
         self.allowed.store(usize::MAX, Ordering::SeqCst);
     }
 }
 
-async fn pass(client: TcpStream, server: TcpStream, allowed: &AtomicUsize) {
+async fn pass(client: TcpStream, server: TcpStream, allowed: &AtomicUsize, is_silent: &AtomicBool) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let up = async {
@@ -83,5 +102,10 @@ async fn pass(client: TcpStream, server: TcpStream, allowed: &AtomicUsize) {
             }
         }
     };
-    tokio::select! { _ = up => {}, _ = down => {} }
+    let silence = async {
+        while !is_silent.load(Ordering::SeqCst) {
+            sleep(LOOK).await;
+        }
+    };
+    tokio::select! { _ = up => {}, _ = down => {}, () = silence => std::future::pending().await }
 }

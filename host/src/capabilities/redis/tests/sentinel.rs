@@ -1,10 +1,10 @@
 //! A master, its replica and the sentinels that watch them.
 
 use super::*;
-use crate::capabilities::redis::SentinelOptions;
+use crate::capabilities::redis::{SentinelOptions, subscription::Start};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failover_is_followed_by_commands_and_subscriptions() {
+async fn a_failover_is_followed_by_commands_subscriptions_and_streams() {
     let mut master = Server::start(&[]);
     let port = master.port.to_string();
     let replica = Server::start(&["--replicaof", "127.0.0.1", &port]);
@@ -55,6 +55,15 @@ async fn a_failover_is_followed_by_commands_and_subscriptions() {
     let redis = Redis::new("main", options("chat")).unwrap();
     let sub = subscription(&redis);
     subscribe(&sub, Kind::Channel, &["c"]).await;
+    let (stream, _) = redis.subscription(&anything(), "stream").unwrap();
+    streams::read(&stream, &["s"], Start::New).await;
+    run(&redis, &["XADD s 1-0 f 1"]).await.unwrap();
+    assert_eq!(events(&stream, 1).await, ["s 1-0: f=1"]);
+    // What the replica has not got is lost with the master.
+    eventually("the replica has the entry", async || {
+        replica.cli(&["XLEN", "s"]).trim() == "1"
+    })
+    .await;
     assert_eq!(
         run(&redis, &["SET k v", "PUBLISH c 1"]).await.unwrap(),
         ["+OK", ":1"]
@@ -68,6 +77,8 @@ async fn a_failover_is_followed_by_commands_and_subscriptions() {
     })
     .await;
     assert_eq!(replica.cli(&["GET", "k"]).trim(), "w");
+    until_ok(|| run(&redis, &["XADD s 2-0 f 2"])).await;
+    assert_eq!(events(&stream, 1).await, ["s 2-0: f=2"]);
     eventually("the subscription is there as well", async || {
         run(&redis, &["PUBLISH c 2"])
             .await

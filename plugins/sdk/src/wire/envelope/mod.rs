@@ -7,8 +7,8 @@
 mod read;
 mod write;
 
-pub use read::{read, tail};
-pub use write::write;
+pub use read::{read, read_parts, tail};
+pub use write::{Parts, write, write_as, write_parts};
 
 /// The kinds, as numbered by ClusterAdapter; ours from 34 on.
 mod kind {

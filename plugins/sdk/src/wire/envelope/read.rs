@@ -49,7 +49,7 @@ pub fn read(
     if sender == own || !wanted(&namespace) {
         return Ok(None);
     }
-    Ok(read_body(kind, data)?.map(|body| Message {
+    Ok(read_body(kind, data.as_mut())?.map(|body| Message {
         namespace: namespace.into_owned(),
         sender,
         recipient: None,
@@ -72,7 +72,24 @@ pub fn tail(own: &str, namespace: &str) -> [Vec<u8>; 2] {
     [text, binary]
 }
 
-fn read_body(kind: u32, data: Option<Cursor<'_>>) -> Result<Option<Body>> {
+/// Reads a message whose parts a backend keeps apart: its kind's number, and its data, which is
+/// all that the cursor holds. None for what is to be ignored: kinds that are not known, and answers
+/// to ids that cannot be ours.
+///
+/// # Errors
+/// When it is malformed.
+pub fn read_parts(kind: u32, mut data: Option<Cursor<'_>>) -> Result<Option<Body>> {
+    let body = read_body(kind, data.as_mut())?;
+    match (&body, data) {
+        // Nothing of it was read.
+        (None | Some(Body::InitialHeartbeat | Body::Heartbeat | Body::AdapterClose), _) => {}
+        (Some(_), Some(rest)) => rest.end()?,
+        (Some(_), None) => {}
+    }
+    Ok(body)
+}
+
+fn read_body(kind: u32, data: Option<&mut Cursor<'_>>) -> Result<Option<Body>> {
     let data = || data.ok_or(WireError::Missing("data"));
     match kind {
         kind::INITIAL_HEARTBEAT => Ok(Some(Body::InitialHeartbeat)),
@@ -96,7 +113,7 @@ fn read_body(kind: u32, data: Option<Cursor<'_>>) -> Result<Option<Body>> {
     }
 }
 
-fn broadcast(mut data: Cursor<'_>) -> Result<Option<Body>> {
+fn broadcast(data: &mut Cursor<'_>) -> Result<Option<Body>> {
     let (mut packet, mut target, mut request) = (None, None, None);
     data.object("data", |key, cursor| {
         match key {
@@ -116,7 +133,7 @@ fn broadcast(mut data: Cursor<'_>) -> Result<Option<Body>> {
     })))
 }
 
-fn room_change(mut data: Cursor<'_>) -> Result<RoomChange> {
+fn room_change(data: &mut Cursor<'_>) -> Result<RoomChange> {
     let (mut target, mut rooms) = (None, None);
     data.object("data", |key, cursor| {
         match key {
@@ -132,7 +149,7 @@ fn room_change(mut data: Cursor<'_>) -> Result<RoomChange> {
     })
 }
 
-fn disconnection(mut data: Cursor<'_>) -> Result<Option<Body>> {
+fn disconnection(data: &mut Cursor<'_>) -> Result<Option<Body>> {
     let (mut target, mut close) = (None, false);
     data.object("data", |key, cursor| {
         match key {
@@ -148,7 +165,7 @@ fn disconnection(mut data: Cursor<'_>) -> Result<Option<Body>> {
     })))
 }
 
-fn fetch_sockets(mut data: Cursor<'_>) -> Result<Option<Body>> {
+fn fetch_sockets(data: &mut Cursor<'_>) -> Result<Option<Body>> {
     let (mut target, mut request) = (None, None);
     data.object("data", |key, cursor| {
         match key {
@@ -164,7 +181,7 @@ fn fetch_sockets(mut data: Cursor<'_>) -> Result<Option<Body>> {
     })))
 }
 
-fn server_event(mut data: Cursor<'_>) -> Result<Option<Body>> {
+fn server_event(data: &mut Cursor<'_>) -> Result<Option<Body>> {
     let (mut packet, mut request) = (None, None);
     data.object("data", |key, cursor| {
         match key {
@@ -180,7 +197,7 @@ fn server_event(mut data: Cursor<'_>) -> Result<Option<Body>> {
     })))
 }
 
-fn custom_query(mut data: Cursor<'_>) -> Result<Option<Body>> {
+fn custom_query(data: &mut Cursor<'_>) -> Result<Option<Body>> {
     let (mut payload, mut request, mut kind) = (None, None, None);
     data.object("data", |key, cursor| {
         match key {
@@ -202,7 +219,7 @@ fn custom_query(mut data: Cursor<'_>) -> Result<Option<Body>> {
     })))
 }
 
-fn sockets_answer(mut data: Cursor<'_>) -> Result<Option<Body>> {
+fn sockets_answer(data: &mut Cursor<'_>) -> Result<Option<Body>> {
     let (mut request, mut sockets) = (None, None);
     data.object("data", |key, cursor| {
         match key {
@@ -221,7 +238,7 @@ fn sockets_answer(mut data: Cursor<'_>) -> Result<Option<Body>> {
     })))
 }
 
-fn client_count(mut data: Cursor<'_>) -> Result<Option<Body>> {
+fn client_count(data: &mut Cursor<'_>) -> Result<Option<Body>> {
     let (mut request, mut clients) = (None, None);
     data.object("data", |key, cursor| {
         match key {
@@ -240,7 +257,7 @@ fn client_count(mut data: Cursor<'_>) -> Result<Option<Body>> {
     })))
 }
 
-fn client_ack(mut data: Cursor<'_>) -> Result<Option<Body>> {
+fn client_ack(data: &mut Cursor<'_>) -> Result<Option<Body>> {
     let (mut request, mut first, mut more) = (None, None, None);
     let (mut socket, mut error) = (None, None);
     data.object("data", |key, cursor| {
@@ -265,7 +282,7 @@ fn client_ack(mut data: Cursor<'_>) -> Result<Option<Body>> {
     })))
 }
 
-fn value_answer(mut data: Cursor<'_>) -> Result<Option<ValueAnswer>> {
+fn value_answer(data: &mut Cursor<'_>) -> Result<Option<ValueAnswer>> {
     let (mut request, mut value, mut error) = (None, None, None);
     data.object("data", |key, cursor| {
         match key {

@@ -3,10 +3,12 @@ use crate::types::{
     Room, RoomChange, ServerEvent, Socket, SocketsAnswer, Target, ValueAnswer,
 };
 
-use super::{read, tail, write};
+use super::{read, read_parts, tail, write, write_as, write_parts};
 use crate::wire::{
+    cursor::Cursor,
     error::{Rejected, WireError},
     limits::{MAX_ROOMS, MAX_SOCKETS},
+    writer::Format,
 };
 
 fn payload(json: &str, attachments: &[&[u8]]) -> Payload {
@@ -300,4 +302,60 @@ fn lists_have_a_limit() {
         answer("sockets", 1, b"\xa0"),
         Err(WireError::Missing(_))
     ));
+}
+
+#[test]
+fn parts_say_the_same_as_the_whole() {
+    let mut count = 0;
+    for binary in [false, true] {
+        for message in every_kind(binary) {
+            let parts = write_parts(&message.body).unwrap();
+            let data = parts.data.as_deref();
+            let body = read_parts(
+                parts.kind,
+                data.map(|data| Cursor::of_message(data).unwrap()),
+            );
+            let whole = read(&write(&message).unwrap(), "", |_| true)
+                .unwrap()
+                .unwrap();
+            let body = body.unwrap().unwrap();
+            assert_eq!(format!("{body:?}"), format!("{:?}", whole.body));
+            let is_json = data.is_some_and(|data| data.starts_with(b"{"));
+            assert_eq!(is_json, data.is_some() && parts.format == Format::Json);
+            count += usize::from(parts.format == Format::Msgpack);
+        }
+    }
+    assert!(count > 5, "{count}");
+}
+
+#[test]
+fn nothing_may_follow_the_data_of_parts() {
+    let read = |data: &'static [u8]| read_parts(9, Some(Cursor::of_message(data).unwrap()));
+    assert!(read(b"{\"packet\":[1]} ").is_ok());
+    assert_eq!(
+        read(b"{\"packet\":[1]}}").err(),
+        Some(WireError::Trailing(1))
+    );
+    assert_eq!(
+        read(b"\x81\xa6packet\x90\xc0").err(),
+        Some(WireError::Trailing(1))
+    );
+    assert_eq!(read_parts(9, None).err(), Some(WireError::Missing("data")));
+    // Of kinds without data, and of unknown ones, none is looked at.
+    for kind in [1, 2, 13, 99] {
+        assert!(
+            read_parts(kind, Some(Cursor::of_message(b"{").unwrap())).is_ok(),
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn a_message_is_msgpack_where_it_must_be() {
+    for message in every_kind(false) {
+        let bytes = write_as(&message, Format::Msgpack).unwrap();
+        assert_ne!(bytes[0], b'{');
+        let got = read(&bytes, "", |_| true).unwrap().unwrap();
+        assert_eq!(format!("{:?}", got.body), format!("{:?}", message.body));
+    }
 }

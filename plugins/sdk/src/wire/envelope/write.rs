@@ -18,7 +18,14 @@ const OVERHEAD_BYTES: usize = 256;
 /// # Errors
 /// When its data cannot be encoded, or Node's servers have no form for it.
 pub fn write(message: &Message) -> Result<Vec<u8>, Rejected> {
-    let format = Format::for_binary(is_binary(&message.body));
+    write_as(message, Format::for_binary(is_binary(&message.body)))
+}
+
+/// Writes one message in a format. As JSON, binary parts are lost.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_as(message: &Message, format: Format) -> Result<Vec<u8>, Rejected> {
     let mut writer = Writer::new(format, payload_bytes(&message.body) + OVERHEAD_BYTES);
     let (kind, has_data) = kind_of(&message.body)?;
     writer.object(3 + usize::from(has_data));
@@ -32,6 +39,34 @@ pub fn write(message: &Message) -> Result<Vec<u8>, Rejected> {
     writer.key("nsp").text(&message.namespace);
     writer.end_object();
     writer.finish()
+}
+
+/// What a backend keeps in fields of its own (5.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// The kind, as ClusterAdapter numbers it.
+    pub kind: u32,
+    /// What goes into `data`, in `format`; none for kinds that have no data.
+    pub data: Option<Vec<u8>>,
+    /// How the data is written: JSON unless it holds binary.
+    pub format: Format,
+}
+
+/// Writes the parts of one message, without its sender and its namespace.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_parts(body: &Body) -> Result<Parts, Rejected> {
+    let format = Format::for_binary(is_binary(body));
+    let (kind, has_data) = kind_of(body)?;
+    let data = if has_data {
+        let mut writer = Writer::new(format, payload_bytes(body) + OVERHEAD_BYTES);
+        write_data(&mut writer, body)?;
+        Some(writer.finish()?)
+    } else {
+        None
+    };
+    Ok(Parts { kind, data, format })
 }
 
 fn write_data(writer: &mut Writer, body: &Body) -> Result<(), Rejected> {

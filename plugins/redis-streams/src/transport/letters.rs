@@ -1,0 +1,331 @@
+//! Messages as commands: XADD for what is kept, PUBLISH or SPUBLISH for the rest.
+//!
+//! A command for an entry has sixteen arguments, most of them the same each time. They are kept from
+//! batch to batch and filled in anew, so that a message costs few allocations.
+
+use switchboard_plugin::{
+    redis::Command,
+    types::Message,
+    wire::{Format, Rejected, envelope, is_answer, pubsub},
+};
+
+use crate::{
+    options::Options,
+    wire::{
+        entry::{self, DATA, NSP, TYPE, UID, Written},
+        is_kept, mark,
+        names::Streams,
+    },
+};
+
+/// Most commands that are kept for later: as many as a batch has messages.
+const MAX_SPARE: usize = 512;
+
+// Places of what changes from one entry to the next. The mark is the last argument.
+const STREAM_AT: usize = 1;
+const UID_AT: usize = 7;
+const NSP_AT: usize = 9;
+const TYPE_AT: usize = 11;
+const DATA_AT: usize = 13;
+/// How many arguments a command for an entry with data has.
+const ENTRY_ARGS: usize = 16;
+
+/// A batch, ready to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// One for each message. Where an entry's mark belongs, at the end, there is none yet.
+    pub(super) commands: Vec<Command>,
+    /// To which stream each of them adds; none: it publishes.
+    pub(super) streams: Vec<Option<usize>>,
+}
+
+/// Writes batches.
+#[derive(Debug)]
+pub(super) struct Letters {
+    streams: Streams,
+    channel_prefix: String,
+    is_sharded: bool,
+    max_len: String,
+    only_plaintext: bool,
+    spare: Vec<Command>,
+}
+
+impl Letters {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            streams: Streams::new(&options.stream_name, options.stream_count),
+            channel_prefix: options.channel_prefix.clone(),
+            is_sharded: options.is_sharded,
+            max_len: options.max_len.to_string(),
+            only_plaintext: options.only_plaintext,
+            spare: Vec::new(),
+        }
+    }
+
+    pub(super) fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// The messages as commands, up to the first that can never be written, and why it cannot.
+    pub(super) fn write(&mut self, messages: &[Message]) -> (Batch, Option<String>) {
+        let mut batch = Batch {
+            commands: Vec::with_capacity(messages.len()),
+            streams: Vec::with_capacity(messages.len()),
+        };
+        let unwritable = messages.iter().find_map(|message| {
+            let (command, stream) = match self.letter(message) {
+                Ok(letter) => letter,
+                Err(why) => return Some(why.to_string()),
+            };
+            batch.commands.push(command);
+            batch.streams.push(stream);
+            None
+        });
+        (batch, unwritable)
+    }
+
+    fn letter(&mut self, message: &Message) -> Result<(Command, Option<usize>), Rejected> {
+        if is_kept(&message.body) {
+            let written = entry::write(&message.body, self.only_plaintext)?;
+            let stream = self.streams.index(&message.namespace);
+            return Ok((self.entry(stream, message, written), Some(stream)));
+        }
+        let namespace = &message.namespace;
+        let channel = match &message.recipient {
+            Some(asker) if is_answer(&message.body) => {
+                pubsub::private_channel(&self.channel_prefix, namespace, asker)
+            }
+            _ => pubsub::public_channel(&self.channel_prefix, namespace),
+        };
+        let publish: &[u8] = match self.is_sharded {
+            true => b"SPUBLISH",
+            false => b"PUBLISH",
+        };
+        // Node takes nothing but msgpack there (5.6).
+        let payload = envelope::write_as(message, Format::Msgpack)?;
+        let args = vec![publish.to_vec(), channel.into_bytes(), payload];
+        Ok((Command { args }, None))
+    }
+
+    fn entry(&mut self, stream: usize, message: &Message, written: Written) -> Command {
+        let mut command = match self.spare.pop() {
+            Some(command) => command,
+            None => self.blank(),
+        };
+        let name = self.streams.name(stream);
+        for (at, value) in [
+            (STREAM_AT, name.as_bytes()),
+            (UID_AT, message.sender.as_bytes()),
+            (NSP_AT, message.namespace.as_bytes()),
+            (TYPE_AT, written.kind.as_bytes()),
+        ] {
+            if let Some(arg) = command.args.get_mut(at) {
+                arg.clear();
+                arg.extend_from_slice(value);
+            }
+        }
+        match (written.data, command.args.get_mut(DATA_AT)) {
+            (Some(data), Some(arg)) => *arg = data,
+            _ => drop(command.args.drain(DATA_AT - 1..=DATA_AT)),
+        }
+        command
+    }
+
+    fn blank(&self) -> Command {
+        let max_len = self.max_len.as_bytes();
+        let args: [&[u8]; ENTRY_ARGS] = [
+            b"XADD",
+            b"",
+            b"MAXLEN",
+            b"~",
+            max_len,
+            b"*",
+            UID,
+            b"",
+            NSP,
+            b"",
+            TYPE,
+            b"",
+            DATA,
+            b"",
+            mark::FIELD,
+            b"",
+        ];
+        Command {
+            args: args.map(<[u8]>::to_vec).into(),
+        }
+    }
+
+    /// Keeps the commands of a batch that was sent.
+    pub(super) fn take_back(&mut self, batch: Batch) {
+        for (mut command, stream) in batch.commands.into_iter().zip(batch.streams) {
+            if self.spare.len() >= MAX_SPARE {
+                break;
+            }
+            if stream.is_some() && command.args.len() == ENTRY_ARGS {
+                // It may be large.
+                if let Some(data) = command.args.get_mut(DATA_AT) {
+                    *data = Vec::new();
+                }
+                self.spare.push(command);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use switchboard_plugin::{
+        Config,
+        types::{Body, Broadcast, CountAnswer, Payload, Target},
+    };
+
+    use super::*;
+
+    fn letters(options: &str) -> Letters {
+        let config = Config {
+            node: "me".to_owned(),
+            options: options.to_owned(),
+        };
+        Letters::new(&Options::read(&config).unwrap())
+    }
+
+    fn message(namespace: &str, body: Body) -> Message {
+        Message {
+            namespace: namespace.to_owned(),
+            sender: "me".to_owned(),
+            recipient: None,
+            body,
+        }
+    }
+
+    fn event(json: &str) -> Body {
+        Body::Broadcast(Broadcast {
+            target: Target {
+                rooms: Vec::new(),
+                except: Vec::new(),
+                volatile: false,
+                other_flags: None,
+            },
+            data: Payload {
+                json: json.to_owned(),
+                attachments: Vec::new(),
+            },
+            packet_id: None,
+            request: None,
+        })
+    }
+
+    fn answer() -> Message {
+        let body = Body::ClientCount(CountAnswer {
+            request: "q".to_owned(),
+            clients: 1,
+        });
+        Message {
+            recipient: Some("you".to_owned()),
+            ..message("/", body)
+        }
+    }
+
+    fn text(command: &Command) -> String {
+        let args = command.args.iter();
+        args.map(|arg| String::from_utf8_lossy(arg))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn an_event_becomes_the_command_that_node_sends_with_room_for_a_mark() {
+        let (batch, _) = letters(r#"{"maxLen":99}"#).write(&[message("/", event("[\"x\"]"))]);
+        assert_eq!(
+            text(&batch.commands[0]),
+            "XADD socket.io MAXLEN ~ 99 * uid me nsp / type 3 data \
+             {\"packet\":{\"type\":2,\"data\":[\"x\"]},\"opts\":{\"rooms\":[],\"except\":[],\
+             \"flags\":{}}} n "
+        );
+        assert_eq!(batch.streams, [Some(0)]);
+        let (batch, _) = letters("{}").write(&[message("/", Body::AdapterClose)]);
+        assert_eq!(
+            text(&batch.commands[0]),
+            "XADD socket.io MAXLEN ~ 10000 * uid me nsp / type 13 n "
+        );
+    }
+
+    #[test]
+    fn heartbeats_and_answers_are_published_as_msgpack() {
+        for (options, publish) in [
+            ("{}", "PUBLISH"),
+            (r#"{"useShardedPubSub":true}"#, "SPUBLISH"),
+        ] {
+            let batch = [message("/", Body::Heartbeat), answer()];
+            let (batch, _) = letters(options).write(&batch);
+            let channels = ["socket.io#/#", "socket.io#/#you#"];
+            for (command, channel) in batch.commands.iter().zip(channels) {
+                assert_eq!(command.args[0], publish.as_bytes());
+                assert_eq!(command.args[1], channel.as_bytes());
+                assert!((0x80..0x90).contains(&command.args[2][0]), "a msgpack map");
+            }
+            assert_eq!(batch.streams, [None, None]);
+        }
+    }
+
+    #[test]
+    fn each_namespace_has_its_stream() {
+        let batch = ["/", "/admin?x=1"].map(|namespace| message(namespace, event("[1]")));
+        let (batch, _) = letters(r#"{"streamCount":3,"streamName":"st"}"#).write(&batch);
+        assert_eq!(batch.commands[0].args[STREAM_AT], b"st-2");
+        assert_eq!(batch.commands[1].args[STREAM_AT], b"st--1");
+        assert_eq!(batch.streams, [Some(2), Some(3)]);
+    }
+
+    #[test]
+    fn commands_that_are_used_again_say_nothing_of_what_they_said_before() {
+        let mut letters = letters("{}");
+        let messages = [
+            message("/a/long/namespace", event("[\"something longer\"]")),
+            message("/", Body::AdapterClose),
+            answer(),
+            message("/", event("[1]")),
+        ];
+        let (first, _) = letters.write(&messages);
+        let expected: Vec<_> = first.commands.iter().map(text).collect();
+        letters.take_back(first);
+        assert_eq!(letters.spare.len(), 2, "those that are whole entries");
+        let data = letters.spare.iter().map(|command| &command.args[DATA_AT]);
+        assert!(
+            data.map(Vec::capacity).all(|bytes| bytes == 0),
+            "it may be large"
+        );
+        let (again, _) = letters.write(&messages);
+        assert_eq!(
+            again.commands.iter().map(text).collect::<Vec<_>>(),
+            expected
+        );
+        for _ in 0..3 {
+            let batch = vec![message("/", event("[1]")); 400];
+            let (batch, _) = letters.write(&batch);
+            letters.take_back(batch);
+        }
+        let more = vec![message("/", event("[1]")); 2 * MAX_SPARE];
+        let (batch, _) = letters.write(&more);
+        letters.take_back(batch);
+        assert_eq!(letters.spare.len(), MAX_SPARE);
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_written_ends_the_batch_before_it() {
+        let mut broken = event("[1");
+        if let Body::Broadcast(broadcast) = &mut broken {
+            broadcast.data.attachments.push(vec![1]);
+        }
+        let batch = [event("[1]"), broken, event("[2]")].map(|body| message("/", body));
+        let (batch, unwritable) = letters("{}").write(&batch);
+        assert_eq!(
+            (batch.commands.len(), batch.streams.len()),
+            (1, 1),
+            "the second can never go, the third waits"
+        );
+        assert!(unwritable.unwrap().contains("cannot be encoded"));
+    }
+}

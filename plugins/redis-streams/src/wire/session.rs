@@ -1,0 +1,139 @@
+//! Sessions for connection state recovery, as Node keeps them (wire reference 5.7): base64 of a
+//! msgpack map of `sid`, `pid`, `rooms`, `data`.
+
+use switchboard_plugin::{
+    types::{Payload, Room, Session},
+    wire::{Cursor, Format, Rejected, WireError, Writer, values},
+};
+
+use super::base64;
+
+/// Longest private id of a client, in bytes. Node's have 20.
+pub const MAX_PID_BYTES: usize = 64;
+
+/// Room for everything but the data and the rooms.
+const OVERHEAD_BYTES: usize = 128;
+
+/// Writes a session. The socket's own id is among its rooms afterwards, as Node has it: packets for
+/// it alone are missed packets, too.
+///
+/// # Errors
+/// When its data is not JSON, or refers to a binary part that is not there.
+pub fn write(session: &Session) -> Result<String, Rejected> {
+    let data = &session.data;
+    let attached: usize = data.attachments.iter().map(Vec::len).sum();
+    let capacity = data.json.len() + attached + 24 * session.rooms.len() + OVERHEAD_BYTES;
+    let mut writer = Writer::new(Format::Msgpack, capacity);
+    writer.object(4);
+    writer.key("sid").text(&session.sid);
+    writer.key("pid").text(&session.pid);
+    writer.key("rooms");
+    let is_own = |room: &Room| matches!(room, Room::Text(name) if *name == session.sid);
+    if session.rooms.iter().any(is_own) {
+        values::write_rooms(&mut writer, &session.rooms);
+    } else {
+        let mut rooms = vec![Room::Text(session.sid.clone())];
+        rooms.extend_from_slice(&session.rooms);
+        values::write_rooms(&mut writer, &rooms);
+    }
+    writer.key("data").payload(data)?;
+    writer.end_object();
+    Ok(base64::encode(&writer.finish()?))
+}
+
+/// Reads a session.
+///
+/// # Errors
+/// When it is malformed.
+pub fn read(text: &[u8]) -> Result<Session, WireError> {
+    let bytes = base64::decode(text);
+    let mut cursor = Cursor::of_msgpack(&bytes)?;
+    let (mut sid, mut pid, mut rooms, mut data) = (None, None, None, None);
+    cursor.object("session", |key, cursor| {
+        match key {
+            "sid" => sid = Some(cursor.text("sid")?.into_owned()),
+            "pid" => pid = Some(cursor.text("pid")?.into_owned()),
+            "rooms" => rooms = Some(values::read_rooms(cursor)?),
+            "data" => data = Some(cursor.payload()?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    cursor.end()?;
+    Ok(Session {
+        pid: pid.ok_or(WireError::Missing("pid"))?,
+        sid: sid.ok_or(WireError::Missing("sid"))?,
+        rooms: rooms.ok_or(WireError::Missing("rooms"))?,
+        data: data.unwrap_or_else(|| Payload {
+            json: "{}".to_owned(),
+            attachments: Vec::new(),
+        }),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn session(rooms: &[&str], json: &str, attachments: &[&[u8]]) -> Session {
+        Session {
+            pid: "7qqO3jS_N62n2ZzyAAAB".to_owned(),
+            sid: "NnDHzXGtdvgLPzYwAAAA".to_owned(),
+            rooms: rooms
+                .iter()
+                .map(|name| Room::Text((*name).into()))
+                .collect(),
+            data: Payload {
+                json: json.to_owned(),
+                attachments: attachments.iter().map(|part| part.to_vec()).collect(),
+            },
+        }
+    }
+
+    /// The vector `session-key`.
+    const NODES: &str = "hKNzaWS0Tm5ESHpYR3RkdmdMUHpZd0FBQUGjcGlktDdxcU8zalNfTjYybjJaenlBQUFCpXJvb21zkrRObkRIelhHdGR2Z0xQell3QUFBQaVyb29tMaRkYXRhgaR1c2VyonUx";
+
+    #[test]
+    fn a_session_has_the_very_bytes_that_node_writes() {
+        let ours = session(&["NnDHzXGtdvgLPzYwAAAA", "room1"], r#"{"user":"u1"}"#, &[]);
+        assert_eq!(write(&ours).unwrap(), NODES);
+        let read = read(NODES.as_bytes()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{ours:?}"));
+    }
+
+    #[test]
+    fn the_sockets_own_id_is_among_the_rooms_of_what_is_kept() {
+        let written = write(&session(&["room1"], r#"{"user":"u1"}"#, &[])).unwrap();
+        assert_eq!(written, NODES);
+    }
+
+    #[test]
+    fn binary_data_and_rooms_of_both_types_survive() {
+        let mut ours = session(&[], r#"{"key":{"_placeholder":true,"num":0}}"#, &[&[1, 2]]);
+        ours.rooms = vec![
+            Room::Text(ours.sid.clone()),
+            Room::Number(42.0),
+            Room::Text("42".into()),
+        ];
+        let read = read(write(&ours).unwrap().as_bytes()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{ours:?}"));
+    }
+
+    #[test]
+    fn what_is_no_session_is_refused() {
+        for bytes in [
+            &b""[..],
+            b"\x80",
+            b"\x93\x01\x02\x03",
+            b"\x83\xa3sid\xa1s\xa3pid\xa1p\xa4data\x80",
+            b"\x83\xa3sid\xa1s\xa3pid\x07\xa5rooms\x90",
+            b"\x83\xa3sid\xa1s\xa3pid\xa1p\xa5rooms\x90\x00",
+        ] {
+            assert!(read(base64::encode(bytes).as_bytes()).is_err(), "{bytes:?}");
+        }
+        let bare = b"\x83\xa3sid\xa1s\xa3pid\xa1p\xa5rooms\x90";
+        let bare = read(base64::encode(bare).as_bytes()).unwrap();
+        assert_eq!(bare.data.json, "{}");
+    }
+}

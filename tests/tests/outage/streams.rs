@@ -1,0 +1,112 @@
+//! Streams: whatever happens to Redis, as long as it keeps its data, or to the plugin, nothing is
+//! lost, nothing comes twice, and everything is in order at every server.
+
+use std::time::Duration;
+
+use switchboard_tests::Transport;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    Outcome,
+    load::Load,
+    stage::Stage,
+    verdict::{Verdict, assert_all_heard_again},
+};
+
+/// How long Redis is away, one time after the other.
+const AWAY: [Duration; 3] = [
+    Duration::from_secs(2),
+    Duration::ZERO,
+    Duration::from_millis(700),
+];
+/// Longer than the patience set by [`IMPATIENT`].
+const LONG: Duration = Duration::from_secs(3);
+/// Connections over which nothing comes are given up soon.
+const IMPATIENT: &str = "
+    [connections.redis.main]
+    connect_timeout_ms = 1000
+    command_timeout_ms = 1000
+    ping_interval_ms = 300
+    ping_timeout_ms = 500
+";
+/// A plugin that waits for Redis is killed in the middle of it, and its memory is given back as soon
+/// as it has nothing to do: it is replaced all the time.
+const SHORT_LIVED: &str = "
+    [limits]
+    call_timeout_ms = 500
+    max_restarts = 1000
+    recycle_memory_bytes = 1048576
+";
+/// Long enough for one death, and too short for two: a message over which the plugin dies alone is
+/// given up the second time.
+const DEADLY: Duration = Duration::from_millis(600);
+
+fn transport() -> Transport {
+    Transport::redis_streams_persistent()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_redis_is_killed_and_started_again_and_again() -> Outcome {
+    let stage = Stage::direct(transport()).await?;
+    let load = Load::start(&stage).await?;
+    let redis = stage.redis()?;
+    for away in AWAY {
+        redis.kill().await?;
+        sleep(away).await;
+        redis.restart().await?;
+        redis.command(&["PING"]).await?;
+        assert_all_heard_again(&stage, &load, Instant::now()).await?;
+    }
+    Verdict::of(&stage, load).await?.assert_all_there();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_connections_are_cut_again_and_again() -> Outcome {
+    let stage = Stage::proxied(transport(), "").await?;
+    let load = Load::start(&stage).await?;
+    for away in AWAY {
+        for way in &stage.ways {
+            way.cut().await?;
+        }
+        sleep(away).await;
+        for way in &stage.ways {
+            way.heal().await?;
+        }
+        assert_all_heard_again(&stage, &load, Instant::now()).await?;
+    }
+    Verdict::of(&stage, load).await?.assert_all_there();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_the_network_hangs() -> Outcome {
+    let stage = Stage::proxied(transport(), IMPATIENT).await?;
+    let load = Load::start(&stage).await?;
+    stall(&stage, &load, LONG).await?;
+    Verdict::of(&stage, load).await?.assert_all_there();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_the_plugin_is_killed_while_it_sends() -> Outcome {
+    const KILLED: &str = "`publish` did not return";
+    let stage = Stage::proxied(transport(), SHORT_LIVED).await?;
+    let load = Load::start(&stage).await?;
+    for _ in 0..4 {
+        stall(&stage, &load, DEADLY).await?;
+    }
+    for server in stage.servers() {
+        let killed = server.log().all(|line| line.contains(KILLED));
+        assert!(!killed.is_empty(), "{} had no plugin killed", server.name());
+    }
+    Verdict::of(&stage, load).await?.assert_all_there();
+    Ok(())
+}
+
+async fn stall(stage: &Stage, load: &Load, time: Duration) -> Outcome {
+    stage.ways.iter().for_each(|way| way.stall());
+    sleep(time).await;
+    stage.ways.iter().for_each(|way| way.resume());
+    assert_all_heard_again(stage, load, Instant::now()).await
+}
