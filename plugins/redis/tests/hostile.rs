@@ -1,7 +1,7 @@
 //! Whatever arrives is read or refused, but never worse: no panic, and no more memory than a
 //! small multiple of what was sent.
 //!
-//! Runs for two seconds; SWITCHBOARD_FUZZ_SECONDS sets another time, SWITCHBOARD_FUZZ_SEED the
+//! Runs for two seconds; FUZZ_SECONDS sets another time, FUZZ_SEED the
 //! first seed. A failure prints its seed.
 
 #![allow(clippy::unwrap_used)]
@@ -128,8 +128,8 @@ fn held(message: &Message) -> usize {
 #[test]
 fn damaged_messages_are_read_or_refused_but_never_worse() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seconds = number("SWITCHBOARD_FUZZ_SECONDS").unwrap_or(2);
-    let first_seed = number("SWITCHBOARD_FUZZ_SEED").unwrap_or(1);
+    let seconds = number("FUZZ_SECONDS").unwrap_or(2);
+    let first_seed = number("FUZZ_SEED").unwrap_or(1);
     let vectors = vectors();
     let end = Instant::now() + Duration::from_secs(seconds);
     let (mut read, mut runs) = (0u64, 0u64);
