@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use switchboard::{Board, Config, PrivateId, Session};
 use switchboard_tests::{
-    Client, Clients, Cluster, Connect, NodeAdapter, NodeLaunch, Reply, Resume, Select, Transport,
-    until,
+    Client, Clients, Cluster, Connect, NodeAdapter, NodeLaunch, Reply, Resume, Select, Server,
+    Transport, until,
 };
 
 type Outcome = Result<(), switchboard_tests::Error>;
@@ -48,6 +48,14 @@ async fn news(
     Ok(news.iter().map(part).collect())
 }
 
+/// Waits until what a server has sent so far stands in the stream; `client` is one of its own.
+async fn settle(server: &Server, client: &Client) -> Outcome {
+    let others = Select::all().except("hall");
+    server.broadcast(&others, "fence", json!([])).await?;
+    client.wait_for("fence", 1).await?;
+    Ok(())
+}
+
 async fn our_server_restores_what_node_saved(adapter: NodeAdapter) -> Outcome {
     let (cluster, board) = stage(adapter).await?;
     let (ours, node) = (cluster.node(OURS), cluster.node(NODE_JS));
@@ -83,6 +91,7 @@ async fn our_server_restores_what_node_saved(adapter: NodeAdapter) -> Outcome {
         .await?;
     ours.broadcast(&hall.clone().volatile(), "news", json!([6]))
         .await?;
+    settle(ours, &here).await?;
     node.broadcast(&Select::all(), "news", json!([7])).await?;
     // All of it is in the stream when the last one is here.
     let here = here.wait_for("news", 4).await?;
@@ -134,6 +143,7 @@ async fn a_node_server_restores_what_we_saved(adapter: NodeAdapter) -> Outcome {
     ours.broadcast(&hall, "news", json!([2])).await?;
     ours.broadcast(&Select::all().to("elsewhere"), "news", json!([3]))
         .await?;
+    settle(ours, &here).await?;
     node.broadcast(&hall, "news", json!([4])).await?;
 
     let resume = Resume {
