@@ -1,8 +1,8 @@
 //! Whatever arrives is read or refused, but never worse: no panic, and no more memory than a small
 //! multiple of what was sent.
 //!
-//! Runs for two seconds; FUZZ_SECONDS sets another time, FUZZ_SEED the
-//! first seed. A failure prints its seed.
+//! Runs for two seconds; FUZZ_SECONDS sets another time, FUZZ_SEED the first seed. A failure prints
+//! its seed.
 
 #![allow(clippy::unwrap_used)]
 

@@ -7,23 +7,12 @@
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { join, resolve } from "node:path";
+import { tree } from "../../sdk/tests/support/tree.mjs";
 
 const adapters = join(resolve(process.argv[2]), "node_modules", "@socket.io");
 const ofAdapter = (adapter, name) => createRequire(join(adapters, adapter, "package.json"))(name);
 const notepack = ofAdapter("redis-adapter", "notepack.io");
 const msgpack = ofAdapter("redis-streams-adapter", "@msgpack/msgpack");
-
-function tree(value) {
-  if (Buffer.isBuffer(value) || value instanceof Uint8Array) {
-    return { $bin: Buffer.from(value).toString("base64") };
-  }
-  if (value instanceof Date) return value.toJSON();
-  if (Array.isArray(value)) return value.map((element) => (element === undefined ? null : tree(element)));
-  if (value !== null && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, tree(member)]));
-  }
-  return value;
-}
 
 function attempt(read) {
   try {

@@ -11,7 +11,14 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{Vector, msgpack_vectors, show, to_base64, vectors};
+use support::{
+    Vector, msgpack_vectors,
+    trees::{
+        ack, broadcast, count, expected_of_envelope, opts, request, show, show_payload, sockets,
+        to_base64, value,
+    },
+    vectors,
+};
 use switchboard_plugin::types::{Body, Message};
 
 /// Node ignores these (or fails on them): nothing may come of them.
@@ -120,8 +127,8 @@ fn node_reads_what_we_write_as_what_node_wrote() {
             json!(vector.text),
             "{name}: the same format"
         );
-        let mut adapter = support::normal(&seen["adapter"]["value"]);
-        let mut other = support::normal(&seen["other"]["value"]);
+        let mut adapter = support::trees::normal(&seen["adapter"]["value"]);
+        let mut other = support::trees::normal(&seen["other"]["value"]);
         let mut expected = vector.decoded.clone();
         for tree in [&mut adapter, &mut other, &mut expected] {
             strip_ours(vector, tree);
@@ -200,7 +207,7 @@ fn values_of_notepacks_encoder_read_right_and_are_written_alike() {
         ]
     );
     for ((case, _, expected), seen) in cases.iter().zip(read_by_node(&payloads)) {
-        let value = support::normal(&seen["adapter"]["value"]);
+        let value = support::trees::normal(&seen["adapter"]["value"]);
         assert_eq!(Some(&value[1]["data"][1]), expected.as_ref(), "{case}");
     }
 }
@@ -230,7 +237,7 @@ fn node_reads_our_large_numbers_whole() {
         .map(|number| number.parse().unwrap())
         .collect();
     for reader in ["adapter", "other"] {
-        let data = support::normal(&seen[reader]["value"][1]["data"]);
+        let data = support::trees::normal(&seen[reader]["value"][1]["data"]);
         assert_eq!(data[0], json!("x"));
         assert_eq!(data.as_array().unwrap()[1..], expected[..], "{reader}");
     }
@@ -254,7 +261,7 @@ fn broadcast_of(argument: &[u8]) -> Option<Message> {
 
 fn data_of(message: &Message) -> Value {
     match &message.body {
-        Body::Broadcast(broadcast) => support::show_payload(&broadcast.data)[1].clone(),
+        Body::Broadcast(broadcast) => show_payload(&broadcast.data)[1].clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -294,7 +301,8 @@ fn read_by_node(payloads: &[Vec<u8>]) -> Vec<Value> {
 fn expected(vector: &Vector) -> Value {
     let tree = &vector.decoded;
     let (uid, kind, body) = if vector.sharded {
-        sharded(tree)
+        let (kind, body) = expected_of_envelope(tree);
+        (&tree["uid"], kind, body)
     } else if tree.is_array() {
         let packet = &tree[1];
         let body = json!({
@@ -310,40 +318,6 @@ fn expected(vector: &Vector) -> Value {
         "nsp": vector.namespace(), "uid": uid.as_str().unwrap_or_default(),
         "to": vector.private_node(), "kind": kind, "body": body,
     })
-}
-
-fn sharded(tree: &Value) -> (&Value, &'static str, Value) {
-    let data = &tree["data"];
-    let (kind, body) = match tree["type"].as_f64().unwrap() as u32 {
-        2 => ("heartbeat", Value::Null),
-        3 => ("broadcast", broadcast(data)),
-        4 => (
-            "join",
-            json!({ "opts": opts(&data["opts"]), "rooms": data["rooms"] }),
-        ),
-        5 => (
-            "leave",
-            json!({ "opts": opts(&data["opts"]), "rooms": data["rooms"] }),
-        ),
-        6 => (
-            "disconnect",
-            json!({ "opts": opts(&data["opts"]), "close": data["close"] }),
-        ),
-        7 => (
-            "fetch",
-            json!({ "request": request(data), "opts": opts(&data["opts"]) }),
-        ),
-        8 => ("sockets", sockets(data)),
-        9 => (
-            "server-event",
-            json!({ "data": data["packet"], "request": request(data) }),
-        ),
-        10 => ("value", value(data, "packet")),
-        11 => ("count", count(data)),
-        12 => ("ack", ack(data)),
-        other => panic!("type {other}"),
-    };
-    (&tree["uid"], kind, body)
 }
 
 fn classic_request(tree: &Value) -> (&Value, &'static str, Value) {
@@ -403,55 +377,4 @@ fn classic_response(tree: &Value) -> (&Value, &'static str, Value) {
         other => panic!("type {other:?}"),
     };
     (&tree["uid"], kind, body)
-}
-
-fn broadcast(data: &Value) -> Value {
-    let packet = &data["packet"];
-    json!({
-        "opts": opts(&data["opts"]), "data": packet["data"], "id": packet.get("id"),
-        "request": request(data),
-    })
-}
-
-fn opts(opts: &Value) -> Value {
-    let list = |key: &str| match &opts[key] {
-        Value::Null => json!([]),
-        rooms => rooms.clone(),
-    };
-    let flags = match &opts["flags"] {
-        Value::Null => json!({}),
-        flags => flags.clone(),
-    };
-    json!({ "rooms": list("rooms"), "except": list("except"), "flags": flags })
-}
-
-/// An id of a request; `null` is folded.
-fn request(data: &Value) -> Value {
-    match data.get("requestId") {
-        Some(Value::Null) => json!("~~null"),
-        Some(id) => id.clone(),
-        None => Value::Null,
-    }
-}
-
-fn sockets(data: &Value) -> Value {
-    let sockets: Vec<Value> = data["sockets"].as_array().unwrap().clone();
-    json!({ "request": data["requestId"], "sockets": sockets })
-}
-
-fn count(data: &Value) -> Value {
-    let clients = data["clientCount"].as_f64().unwrap() as u32;
-    json!({ "request": data["requestId"], "clients": clients })
-}
-
-fn ack(data: &Value) -> Value {
-    let arguments: Vec<&Value> = data.get("packet").into_iter().collect();
-    json!({ "request": data["requestId"], "socket": null, "data": arguments, "error": null })
-}
-
-fn value(data: &Value, key: &str) -> Value {
-    json!({
-        "request": data["requestId"], "data": data.get(key), "error": null,
-        "present": data.get(key).is_some(),
-    })
 }

@@ -278,4 +278,20 @@ mod tests {
         let refused = Reply::Error("NOPERM".to_owned());
         assert!(matches!(count(Some(refused)), Err(Failure::Rejected(_))));
     }
+
+    #[test]
+    fn what_is_not_granted_is_given_up_and_an_absent_redis_is_waited_for() {
+        for (error, is_final) in [
+            (Error::Denied(why()), true),
+            (Error::TooLarge(1), true),
+            (Error::Unavailable(why()), false),
+        ] {
+            let failure = failure(error);
+            assert_eq!(
+                matches!(failure, Failure::Rejected(_)),
+                is_final,
+                "{failure:?}"
+            );
+        }
+    }
 }

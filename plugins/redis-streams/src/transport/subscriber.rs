@@ -103,9 +103,12 @@ impl Subscriber for In {
             match event {
                 redis::Event::Entry(entry) => events.extend(self.entry(entry)),
                 redis::Event::Messages(messages) => {
-                    let channel = messages.channel.as_str();
+                    let channel = self.inbox.channel(messages.channel.as_bytes());
                     let payloads = messages.payloads.iter();
-                    events.extend(payloads.filter_map(|payload| self.message(channel, payload)));
+                    events.extend(
+                        payloads
+                            .filter_map(|payload| message(&channel, &messages.channel, payload)),
+                    );
                 }
                 redis::Event::Lagged(lag) => events.push(Event::Lagged(Lag {
                     missed: lag.missed,
@@ -170,16 +173,16 @@ impl In {
             Err(error) => unreadable(&format!("the entry {id} of the stream {stream:?}"), &error),
         }
     }
+}
 
-    fn message(&self, channel: &str, payload: &[u8]) -> Option<Event> {
-        // Node takes nothing but msgpack there (5.6).
-        if payload.first() == Some(&b'{') {
-            return None;
-        }
-        match self.inbox.read(channel.as_bytes(), payload) {
-            Ok(read) => read.map(|read| received(read, None)),
-            Err(error) => unreadable(&format!("a message on channel {channel:?}"), &error),
-        }
+fn message(channel: &pubsub::Channel<'_>, name: &str, payload: &[u8]) -> Option<Event> {
+    // Node takes nothing but msgpack there (5.6).
+    if payload.first() == Some(&b'{') {
+        return None;
+    }
+    match channel.read(payload) {
+        Ok(read) => read.map(|read| received(read, None)),
+        Err(error) => unreadable(&format!("a message on channel {name:?}"), &error),
     }
 }
 

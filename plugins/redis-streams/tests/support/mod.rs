@@ -169,7 +169,7 @@ impl Vector {
             Source::Channel { name, payload } => {
                 let mut inbox = Inbox::new(self.prefix(), node);
                 inbox.enter(self.namespace());
-                inbox.read(name.as_bytes(), payload)
+                inbox.channel(name.as_bytes()).read(payload)
             }
         }
     }

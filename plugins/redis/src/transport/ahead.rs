@@ -10,9 +10,12 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use switchboard_plugin::redis::{Command, Error, Reply};
+use switchboard_plugin::{
+    redis::{Command, Error, Reply},
+    redis_outcome::{Fate, send},
+};
 
-use super::fate::{Fate, send};
+use super::fate::is_out;
 
 /// The messages that the host hands in next, as far as they were tried: the fingerprints of those
 /// that are out. No more than one batch holds.
@@ -56,7 +59,7 @@ impl Ahead {
 
     /// Notes what is out behind the first one that is not.
     fn remember(&mut self, commands: &[Command], fates: &[Fate]) {
-        let Some(first) = fates.iter().position(|fate| !fate.is_out()) else {
+        let Some(first) = fates.iter().position(|fate| !is_out(fate)) else {
             return;
         };
         // One that is refused is not handed in again.
@@ -65,7 +68,7 @@ impl Ahead {
             _ => first,
         };
         let tried = commands.iter().zip(fates).skip(next);
-        let tried = tried.map(|(command, fate)| fate.is_out().then(|| fingerprint(command)));
+        let tried = tried.map(|(command, fate)| is_out(fate).then(|| fingerprint(command)));
         let mut all: VecDeque<_> = tried.collect();
         all.append(&mut self.0);
         while all.back().is_some_and(Option::is_none) {
@@ -85,7 +88,8 @@ fn send_others(
     let others: Vec<Command> = others.map(|(command, _)| command.clone()).collect();
     let mut fates = send(&others, pipeline).into_iter();
     let fate = |is_out: &bool| match is_out {
-        true => Some(Fate::Sent),
+        // Whatever Redis said when it went.
+        true => Some(Fate::Sent(Reply::Nil)),
         false => fates.next(),
     };
     is_out.iter().filter_map(fate).collect()

@@ -2,7 +2,8 @@
 
 use switchboard_plugin::{
     Config, Failure, Membership, OpenFailure, PublishFailure, Publisher, TransportInfo,
-    redis::{Client, Command, Error, Node, Reply},
+    redis::{Client, Command},
+    redis_outcome::{open_failure, subscribers},
     types::Message,
     warn,
 };
@@ -10,7 +11,6 @@ use switchboard_plugin::{
 use super::{
     ahead::Ahead,
     fate::{doubts, first_failure},
-    open_failure, text,
 };
 use crate::{
     options::Options,
@@ -73,22 +73,8 @@ impl Publisher for Out {
     }
 
     fn count_nodes(&mut self, namespace: String) -> Result<Option<u32>, Failure> {
-        let subcommand: &[u8] = match self.encoder.is_sharded() {
-            true => b"SHARDNUMSUB",
-            false => b"NUMSUB",
-        };
-        let channel = self.encoder.count_channel(&namespace).into_bytes();
-        let command = Command {
-            args: vec![b"PUBSUB".to_vec(), subcommand.to_vec(), channel],
-        };
-        let replies = self
-            .client
-            .pipeline(&[command])
-            .map_err(|error| match error {
-                Error::Unavailable(why) => Failure::Unavailable(why),
-                other => Failure::Rejected(text(other)),
-            })?;
-        count(replies.into_iter().next())
+        let channel = self.encoder.count_channel(&namespace);
+        subscribers(&self.client, &channel, self.encoder.is_sharded())
     }
 
     fn close(self) {
@@ -121,20 +107,6 @@ pub(super) fn command(publish: &[u8], publication: Publication) -> Command {
             publication.channel.into_bytes(),
             publication.payload,
         ],
-    }
-}
-
-/// The answer to NUMSUB for one channel: its name, and how many subscribe to it.
-fn count(reply: Option<Reply>) -> Result<Option<u32>, Failure> {
-    match reply {
-        Some(Reply::Array(nodes)) => Ok(match nodes.get(1) {
-            // Counts are whole and far below the limit of the type.
-            Some(Node::Integer(count)) if *count >= 0.0 => Some(*count as u32),
-            _ => None,
-        }),
-        Some(Reply::NotExecuted(why) | Reply::Unknown(why)) => Err(Failure::Unavailable(why)),
-        Some(Reply::Error(why)) => Err(Failure::Rejected(format!("Redis does not count: {why}"))),
-        _ => Ok(None),
     }
 }
 
@@ -207,29 +179,5 @@ mod tests {
             "the second can never go, the third waits"
         );
         assert!(unwritable.unwrap().contains("cannot be encoded"));
-    }
-
-    #[test]
-    fn the_count_of_servers_is_read_from_redis() {
-        let answer = |count| Some(Reply::Array(vec![Node::Bulk(b"io#/#".to_vec()), count]));
-        assert_eq!(count(answer(Node::Integer(3.0))).unwrap(), Some(3));
-        assert_eq!(count(answer(Node::Integer(0.0))).unwrap(), Some(0));
-        for unknown in [
-            answer(Node::Integer(-1.0)),
-            answer(Node::Nil),
-            Some(Reply::Array(Vec::new())),
-            Some(Reply::Nil),
-            None,
-        ] {
-            assert_eq!(count(unknown).unwrap(), None);
-        }
-        for away in [
-            Reply::NotExecuted("loading".to_owned()),
-            Reply::Unknown("cut".to_owned()),
-        ] {
-            assert!(matches!(count(Some(away)), Err(Failure::Unavailable(_))));
-        }
-        let refused = Reply::Error("NOPERM".to_owned());
-        assert!(matches!(count(Some(refused)), Err(Failure::Rejected(_))));
     }
 }

@@ -4,18 +4,14 @@ use std::collections::{BTreeSet, HashSet};
 
 use switchboard_plugin::{
     Config, Failure, OpenFailure, Subscriber, node,
-    redis::{self, Client, Command, Error, Kind},
+    redis::{self, Client, Command, Kind},
+    redis_outcome::{Fate, failure, open_failure, send, text},
     types::{Body, Event, Lag, Message, Received, Room},
     warn,
     wire::WireError,
 };
 
-use super::{
-    fate::{Fate, send},
-    open_failure,
-    publisher::command,
-    text,
-};
+use super::publisher::command;
 use crate::{
     options::Options,
     wire::{Affixes, Decoded, Decoder, Local, Publication, Subscription},
@@ -66,7 +62,7 @@ impl Subscriber for In {
         for (kind, names) in names.into_kinds() {
             // Also after a failure: the host goes on with what it could not do at once.
             let subscribed = self.subscription.subscribe(kind, &names);
-            result = result.and(subscribed.map_err(not_entered));
+            result = result.and(subscribed.map_err(failure));
         }
         result
     }
@@ -164,7 +160,7 @@ impl In {
             .collect();
         let fates = send(&commands, |commands| self.client.pipeline(commands));
         let lost = fates.iter().find_map(|fate| match fate {
-            Fate::Sent => None,
+            Fate::Sent(_) => None,
             Fate::InDoubt(why) | Fate::Held(why) | Fate::Refused(why) => Some(why),
         });
         if let Some(why) = lost {
@@ -197,13 +193,6 @@ fn received(message: Message) -> Event {
         message,
         offset: None,
     })
-}
-
-fn not_entered(error: Error) -> Failure {
-    match error {
-        Error::Unavailable(why) => Failure::Unavailable(why),
-        other => Failure::Rejected(text(other)),
-    }
 }
 
 /// What the host hears of a message that cannot be read; the operator hears of each.
@@ -309,22 +298,5 @@ mod tests {
         assert_eq!(names.without(Kind::Pattern, patterns), ["old#/#*"]);
         // The same name, subscribed to in another way, is another subscription.
         assert_eq!(names.without(Kind::Shard, had(&["io#/#"])), ["io#/#"]);
-    }
-
-    #[test]
-    fn a_namespace_that_is_not_granted_is_given_up_and_an_absent_redis_is_not() {
-        let why = || "why".to_owned();
-        for (error, is_final) in [
-            (Error::Denied(why()), true),
-            (Error::TooLarge(1), true),
-            (Error::Unavailable(why()), false),
-        ] {
-            let failure = not_entered(error);
-            assert_eq!(
-                matches!(failure, Failure::Rejected(_)),
-                is_final,
-                "{failure:?}"
-            );
-        }
     }
 }

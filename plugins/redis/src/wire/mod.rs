@@ -12,7 +12,7 @@ pub mod sharded;
 
 use switchboard_plugin::{
     types::{Message, Room},
-    wire::{Rejected, WireError},
+    wire::{Rejected, WireError, pubsub},
 };
 
 pub use sharded::SubscriptionMode;
@@ -199,9 +199,7 @@ impl Decoder {
             DecoderKind::Classic(reader) => {
                 ChannelKind::Classic(reader, reader.places(pattern, channel, local))
             }
-            DecoderKind::Sharded(reader) => {
-                ChannelKind::Sharded(reader, reader.namespaces(channel))
-            }
+            DecoderKind::Sharded(reader) => ChannelKind::Sharded(reader.channel(channel)),
         })
     }
 }
@@ -222,7 +220,7 @@ pub struct Channel<'d>(ChannelKind<'d>);
 #[derive(Debug)]
 enum ChannelKind<'d> {
     Classic(&'d classic::Reader, Vec<&'d classic::Place>),
-    Sharded(&'d sharded::Reader, Vec<sharded::Place<'d>>),
+    Sharded(pubsub::Channel<'d>),
 }
 
 impl Channel<'_> {
@@ -233,7 +231,7 @@ impl Channel<'_> {
     pub fn decode(&self, payload: &[u8], local: &impl Local) -> Result<Decoded, WireError> {
         match &self.0 {
             ChannelKind::Classic(reader, places) => reader.read(places, payload, local),
-            ChannelKind::Sharded(reader, places) => reader.read(places, payload),
+            ChannelKind::Sharded(channel) => channel.read(payload).map(Decoded::from),
         }
     }
 }

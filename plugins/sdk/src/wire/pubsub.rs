@@ -28,6 +28,7 @@ pub struct Inbox {
 /// What is known of a namespace before anything arrives there.
 #[derive(Debug, Clone)]
 struct Entered {
+    namespace: String,
     public: String,
     private: String,
     /// How this node's own messages end.
@@ -48,6 +49,7 @@ impl Inbox {
     pub fn enter(&mut self, namespace: &str) {
         let [public, private] = self.channels(namespace);
         let entered = Entered {
+            namespace: namespace.to_owned(),
             public,
             private,
             own_tails: envelope::tail(&self.node, namespace),
@@ -68,35 +70,67 @@ impl Inbox {
         ]
     }
 
+    /// How this node's own messages end, in each format and namespace.
+    pub fn own_endings(&self) -> Vec<Vec<u8>> {
+        let tails = self.entered.values().flat_map(|entered| &entered.own_tails);
+        tails.cloned().collect()
+    }
+
+    /// Finds out what may come on a channel, once for all messages of a run.
+    pub fn channel(&self, channel: &[u8]) -> Channel<'_> {
+        let carries = |entered: &&Entered| channel.starts_with(entered.public.as_bytes());
+        let place = |entered| Place {
+            entered,
+            is_private: channel == entered.private.as_bytes(),
+        };
+        Channel {
+            node: &self.node,
+            places: self.entered.values().filter(carries).map(place).collect(),
+        }
+    }
+}
+
+/// One channel, as far as it concerns the namespaces that were entered.
+#[derive(Debug)]
+pub struct Channel<'i> {
+    node: &'i str,
+    places: Vec<Place<'i>>,
+}
+
+/// A namespace on a channel.
+#[derive(Debug)]
+struct Place<'i> {
+    entered: &'i Entered,
+    /// The channel is the one for answers to this node.
+    is_private: bool,
+}
+
+impl Channel<'_> {
     /// Reads one message. None: there is nothing to do (this node's own, another namespace, an
     /// unknown kind, no answer on the private channel).
     ///
     /// # Errors
     /// When it is malformed.
-    pub fn read(&self, channel: &[u8], payload: &[u8]) -> Result<Option<Message>, WireError> {
-        let is_below = |entered: &Entered| channel.starts_with(entered.public.as_bytes());
-        let is_own = |tail: &Vec<u8>| payload.ends_with(tail);
-        let is_own_of = |entered: &Entered| entered.own_tails.iter().any(is_own);
-        let mut entered = self.entered.values();
-        if entered.any(|entered| is_below(entered) && is_own_of(entered)) {
+    pub fn read(&self, payload: &[u8]) -> Result<Option<Message>, WireError> {
+        let places = &self.places;
+        let mut tails = places.iter().flat_map(|place| &place.entered.own_tails);
+        if places.is_empty() || tails.any(|tail| payload.ends_with(tail)) {
             return Ok(None);
         }
         let mut is_private = false;
-        let wanted = |namespace: &str| match self.entered.get(namespace) {
-            Some(entered) => {
-                is_private = channel == entered.private.as_bytes();
-                is_below(entered)
-            }
-            None => false,
+        let wanted = |namespace: &str| {
+            let place = places.iter().find(|it| it.entered.namespace == namespace);
+            is_private = place.is_some_and(|place| place.is_private);
+            place.is_some()
         };
-        let message = envelope::read(payload, &self.node, wanted)?;
+        let message = envelope::read(payload, self.node, wanted)?;
         Ok(message.and_then(|mut message| {
             if is_private {
                 // Node takes nothing but answers from there.
                 if !is_answer(&message.body) {
                     return None;
                 }
-                message.recipient = Some(self.node.clone());
+                message.recipient = Some(self.node.to_owned());
             }
             Some(message)
         }))
@@ -145,7 +179,7 @@ mod tests {
     fn nothing_but_answers_is_taken_from_the_private_channel() {
         let read = |channel: &str, body| {
             let payload = payload("you", "/", body, Format::Msgpack);
-            inbox().read(channel.as_bytes(), &payload).unwrap()
+            inbox().channel(channel.as_bytes()).read(&payload).unwrap()
         };
         assert!(read("io#/#", Body::Heartbeat).is_some());
         assert!(read("io#/#me#", Body::Heartbeat).is_none());
@@ -159,7 +193,7 @@ mod tests {
         for format in [Format::Json, Format::Msgpack] {
             let read = |channel: &str, sender, namespace| {
                 let payload = payload(sender, namespace, Body::Heartbeat, format);
-                inbox().read(channel.as_bytes(), &payload).unwrap()
+                inbox().channel(channel.as_bytes()).read(&payload).unwrap()
             };
             assert!(read("io#/#", "you", "/").is_some());
             assert!(read("io#/#", "me", "/").is_none());
@@ -169,7 +203,7 @@ mod tests {
         let mut left = inbox();
         left.leave("/");
         let payload = payload("you", "/", Body::Heartbeat, Format::Msgpack);
-        assert!(left.read(b"io#/#", &payload).unwrap().is_none());
+        assert!(left.channel(b"io#/#").read(&payload).unwrap().is_none());
     }
 
     #[test]
@@ -178,8 +212,10 @@ mod tests {
             let own = payload("me", "/", Body::Heartbeat, format);
             // Cut off at the front it is no message any more, yet known.
             let end = own.get(5..).unwrap();
-            assert!(inbox().read(b"io#/#", end).unwrap().is_none());
-            assert!(Inbox::new("io", "you").read(b"io#/#", end).is_err());
+            assert!(inbox().channel(b"io#/#").read(end).unwrap().is_none());
+            let mut you = Inbox::new("io", "you");
+            you.enter("/");
+            assert!(you.channel(b"io#/#").read(end).is_err());
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use switchboard_plugin::types::{Body, Message, Room};
 
-use switchboard_plugin::wire::{is_answer, values::room_name};
+use switchboard_plugin::wire::{
+    is_answer,
+    pubsub::{private_channel, public_channel},
+    values::room_name,
+};
 
 /// Node's socket ids have so many characters (UTF-16 units). In the mode `dynamic`, rooms whose
 /// names have as many are taken for such.
@@ -36,12 +40,7 @@ impl Channels {
     }
 
     pub(super) fn main(&self, namespace: &str) -> String {
-        format!("{}#{namespace}#", self.prefix)
-    }
-
-    /// Where one node gets the answers to its requests.
-    pub(super) fn private(&self, namespace: &str, node: &str) -> String {
-        format!("{}#{namespace}#{node}#", self.prefix)
+        public_channel(&self.prefix, namespace)
     }
 
     /// The channel of a room, if rooms like it have one.
@@ -70,7 +69,9 @@ impl Channels {
                     _ => None,
                 }
             }
-            (body, Some(asker)) if is_answer(body) => Some(self.private(namespace, asker)),
+            (body, Some(asker)) if is_answer(body) => {
+                Some(private_channel(&self.prefix, namespace, asker))
+            }
             _ => None,
         };
         special.unwrap_or_else(|| self.main(namespace))
