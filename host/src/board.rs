@@ -9,9 +9,12 @@ use crate::{
     adapter::Attachment,
     api::Operators,
     capabilities::{bus::BusStatus, redis::RedisStatus},
-    cluster::{Cluster, ClusterNode, Namespace, NodeEvents, NodeId, Stats},
-    config::Config,
-    transport::{OpenTransport, Recovery, TransportHandle, TransportStatus},
+    cluster::{
+        Cluster, ClusterNode, Namespace, NodeEvents, NodeId, Stats, Switch, SwitchError,
+        SwitchReport, Switchable, Switched,
+    },
+    config::{Config, Transport},
+    transport::{LineOpener, Lines, Recovery, TransportStatus},
 };
 
 /// Joins one server to a cluster. Cheap to clone; give a clone to
@@ -32,7 +35,9 @@ pub struct Board(Arc<Inner>);
 
 struct Inner {
     cluster: Cluster,
-    transport: TransportHandle,
+    lines: Arc<Lines>,
+    /// None with `transport = "none"`.
+    switch: Option<Switch>,
     /// The server that joins through this board, once it is known.
     attachment: Attachment,
 }
@@ -45,6 +50,11 @@ pub struct Status {
     pub node: String,
     /// Its plugin; none with `transport = "none"`.
     pub transport: Option<TransportStatus>,
+    /// The plugins of other transports that are open beside it: the one that the cluster goes over
+    /// to, or has left.
+    pub other_transports: Vec<TransportStatus>,
+    /// Where the cluster stands in changing its transport; none with `transport = "none"`.
+    pub switch: Option<SwitchReport>,
     /// Queues and counters.
     pub cluster: Stats,
     /// The buses that it is on, by connection name.
@@ -62,13 +72,10 @@ impl Board {
     pub async fn open(config: Config) -> Result<Self, Error> {
         let mut options = config.cluster.clone();
         let name = config.transport.to_string();
-        let OpenTransport {
-            publisher,
-            subscriber,
-            handle,
-        } = OpenTransport::open(config).await?;
-        let node = handle.node().clone();
-        if options.connection_state_recovery && handle.recovery().is_none() {
+        let has_cluster = !matches!(config.transport, Transport::None);
+        let (lines, publisher, subscriber) = Lines::open_home(config, Switchable::HOME).await?;
+        let node = lines.identity().node().clone();
+        if options.connection_state_recovery && lines.recovery().is_none() {
             tracing::warn!(
                 transport = name,
                 "cluster.connection_state_recovery is on, but this transport keeps no sessions: \
@@ -77,19 +84,30 @@ impl Board {
             );
             options.connection_state_recovery = false;
         }
-        let cluster = Cluster::start(node.clone(), options, publisher, subscriber);
-        handle.view().attach(&cluster);
+        let (cluster, switch) = if has_cluster {
+            let (publisher, subscriber, switchable) =
+                Switchable::new(node.clone(), publisher, subscriber);
+            let cluster = Cluster::start(node.clone(), options, publisher, subscriber);
+            let opener = LineOpener(Arc::clone(&lines));
+            let switch = switchable.start(&cluster, &name, Arc::new(opener));
+            (cluster, Some(switch))
+        } else {
+            let cluster = Cluster::start(node.clone(), options, publisher, subscriber);
+            (cluster, None)
+        };
+        lines.identity().attach(&cluster);
         tracing::info!(%node, transport = name, "joined the cluster");
         Ok(Self(Arc::new(Inner {
             cluster,
-            transport: handle,
+            lines,
+            switch,
             attachment: Attachment::default(),
         })))
     }
 
     /// This server's id in the cluster.
     pub fn node(&self) -> &NodeId {
-        self.0.transport.node()
+        self.0.lines.identity().node()
     }
 
     /// The cluster core: what the adapter uses, for those who need more.
@@ -152,18 +170,57 @@ impl Board {
     }
 
     /// The session store of the transport, if it has one.
-    pub(crate) fn session_store(&self) -> Option<&Recovery> {
-        self.0.transport.recovery()
+    pub(crate) fn session_store(&self) -> Option<Arc<Recovery>> {
+        self.0.lines.recovery()
+    }
+
+    /// Moves the whole cluster to another transport, with nothing lost, repeated or reordered: all
+    /// servers open it and listen on both, each then ends the old one with a mark and goes on over
+    /// the new one, and what comes over the new one waits for the marks. Returns when every server
+    /// has left the old transport. May be called on any server, one switch at a time.
+    ///
+    /// `transport` is the name of a plugin in the folder, configured on every server as usual
+    /// (`[transports.NAME]`, connections, grants). A server that cannot open it, or cannot hear
+    /// another one there, ends the switch for all, and everything stays as it was. Node.js servers
+    /// cannot come along; the switch is refused when there are any, unless `force` says to leave
+    /// them behind.
+    ///
+    /// Dropping the future does not end the switch; [`abort_switch`](Self::abort_switch) does, as
+    /// long as nothing is decided.
+    ///
+    /// # Errors
+    /// [`SwitchError`]: the transport is the same as before, everywhere.
+    pub async fn switch_to(&self, transport: &str, force: bool) -> Result<Switched, SwitchError> {
+        let switch = self.0.switch.as_ref().ok_or(SwitchError::NoCluster)?;
+        self.0
+            .lines
+            .config_for(transport)
+            .map_err(SwitchError::Name)?;
+        switch.to(transport, force).await
+    }
+
+    /// Ends the switch that is being prepared, if there is one and this server has asked for it:
+    /// everything stays as it was. Once the servers have begun to leave the old transport it is too
+    /// late. True: there was one.
+    pub async fn abort_switch(&self) -> bool {
+        match &self.0.switch {
+            Some(switch) => switch.abort().await,
+            None => false,
+        }
     }
 
     /// How this server stands: plugin, instances, queues, counters, last errors.
     pub fn status(&self) -> Status {
+        let home = self.0.lines.home();
+        let others = self.0.lines.others();
         Status {
             node: self.node().to_string(),
-            transport: self.0.transport.status(),
+            transport: home.as_ref().and_then(|line| line.status()),
+            other_transports: others.iter().filter_map(|line| line.status()).collect(),
+            switch: self.0.switch.as_ref().map(Switch::report),
             cluster: self.0.cluster.stats(),
-            buses: self.0.transport.buses(),
-            redis: self.0.transport.redis(),
+            buses: home.as_ref().map(|line| line.buses()).unwrap_or_default(),
+            redis: home.as_ref().map(|line| line.redis()).unwrap_or_default(),
         }
     }
 
@@ -173,8 +230,11 @@ impl Board {
     pub async fn close(&self) {
         // First, so that server and board let go of each other even if this future is dropped.
         self.0.attachment.close();
+        if let Some(switch) = &self.0.switch {
+            switch.close().await;
+        }
         self.0.cluster.close().await;
-        self.0.transport.close().await;
+        self.0.lines.close().await;
         tracing::info!(node = %self.node(), "left the cluster");
     }
 }

@@ -52,7 +52,7 @@ pub use api::{
 pub use board::{Board, Status};
 pub use cluster::{
     ClusterNode, LeftReason, NodeEvent, NodeEvents, NodeId, NodeInfo, Partial, Room, SendError,
-    Stats,
+    Stats, SwitchError, SwitchNode, SwitchPhase, SwitchReport, Switched,
 };
 pub use config::Config;
 pub use error::{Error, Fault};

@@ -91,6 +91,35 @@ impl Server {
         self.ask(Command::Status).await
     }
 
+    /// Moves its whole cluster to another transport, and returns how that went.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if that did not happen, else see [`Process::call`].
+    pub async fn switch_to(&self, transport: &str) -> Result<Value, Error> {
+        self.switch(transport, false).await
+    }
+
+    /// The same, leaving those behind that cannot come along.
+    ///
+    /// # Errors
+    /// See [`switch_to`](Self::switch_to).
+    pub async fn force_switch_to(&self, transport: &str) -> Result<Value, Error> {
+        self.switch(transport, true).await
+    }
+
+    async fn switch(&self, transport: &str, force: bool) -> Result<Value, Error> {
+        let transport = transport.to_owned();
+        self.ask(Command::SwitchTo { transport, force }).await
+    }
+
+    /// Calls a switch off that it has been asked for: whether there was one.
+    ///
+    /// # Errors
+    /// See [`Process::call`].
+    pub async fn abort_switch(&self) -> Result<bool, Error> {
+        self.ask(Command::AbortSwitch).await
+    }
+
     /// How many servers it knows in a namespace, itself included.
     ///
     /// # Errors

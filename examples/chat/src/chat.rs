@@ -20,6 +20,7 @@ use crate::{
     input::{Name, Picture, RoomName, Text},
     ping,
     presence::{Node, Tag, Visitor},
+    transport,
 };
 
 /// Rooms that one visitor can be in.
@@ -71,6 +72,7 @@ pub(crate) async fn connect<A: Adapter>(
     socket.on("show", show);
     socket.on("typing", typing);
     socket.on("ping-everyone", ping::everyone);
+    socket.on("switch", transport::switch);
     socket.on_disconnect(async |State(node): State<Arc<Node>>| node.visitors_changed());
 
     let name = hello

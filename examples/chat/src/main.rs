@@ -21,6 +21,7 @@ mod page;
 mod ping;
 mod presence;
 mod stop;
+mod transport;
 
 /// Packets that may wait for one slow client before further ones are dropped.
 const MAX_WAITING_PACKETS: usize = 4096;
@@ -51,7 +52,10 @@ async fn main() -> anyhow::Result<()> {
         Some(path) => switchboard::Config::from_file(path)?,
         None => switchboard::Config::load()?,
     };
+    // What it can be moved to while it runs: whatever the configuration has something to say about.
+    let choices: Vec<_> = config.transports.keys().map(ToString::to_string).collect();
     let board = switchboard::Board::open(config).await?;
+    let transports = Arc::new(transport::Transports::new(board.clone(), choices));
 
     let id = board.node().to_string();
     let name = args.name.unwrap_or_else(|| id.clone());
@@ -62,7 +66,8 @@ async fn main() -> anyhow::Result<()> {
         .max_buffer_size(MAX_WAITING_PACKETS)
         .max_payload(MAX_PACKET_BYTES as u64)
         .ws_max_message_size(MAX_PACKET_BYTES)
-        .with_state(node.clone());
+        .with_state(node.clone())
+        .with_state(transports.clone());
     let (layer, io) = board.layer(builder);
     io.ns("/", chat::connect);
 
@@ -80,6 +85,7 @@ async fn main() -> anyhow::Result<()> {
     });
     let mut server = tokio::spawn(server.into_future());
     let announcer = tokio::spawn(presence::announce(io.clone(), node.clone()));
+    let teller = tokio::spawn(transport::tell(io.clone(), transports));
 
     println!("LISTENING {url}");
     info!(node = %board.node(), name = node.name(), "the chat is open");
@@ -91,6 +97,7 @@ async fn main() -> anyhow::Result<()> {
 
     info!("closing");
     announcer.abort();
+    teller.abort();
     presence::say_goodbye(&io, &node).await;
     // First, so that clients that lose their connection do not come back to this node.
     let _ = stop_accepting.send(());

@@ -21,7 +21,7 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Name in the address, file in the `web` folder, media type.
-const FILES: [(&str, &str, &str); 14] = [
+const FILES: [(&str, &str, &str); 15] = [
     ("index.html", "index.html", HTML),
     ("style.css", "style.css", CSS),
     ("icon.svg", "icon.svg", SVG),
@@ -34,6 +34,7 @@ const FILES: [(&str, &str, &str); 14] = [
     ("people.js", "people.js", JS),
     ("picture.js", "picture.js", JS),
     ("theme.js", "theme.js", JS),
+    ("transport.js", "transport.js", JS),
     ("visitor.js", "visitor.js", JS),
     ("socket.io.js", CLIENT, JS),
 ];

@@ -8,6 +8,7 @@ import { byId, paint } from "./dom.js";
 import { Messages } from "./messages.js";
 import { drawPeople, drawRoomPeople, drawRooms } from "./people.js";
 import { startTheme } from "./theme.js";
+import { startTransport } from "./transport.js";
 import { myName, rememberName } from "./visitor.js";
 
 startTheme();
@@ -122,6 +123,14 @@ startComposer({
   say: (text) => connection.say(current, text),
   show: (picture) => connection.show(current, picture),
   typing: () => connection.typing(current),
+  fault,
+});
+
+startTransport({
+  socket,
+  switchTo: connection.switchTo,
+  nameOf: (id) => cluster.nameOf(id),
+  tell: (text) => messages.notice(text, me === null ? "" : cluster.nameOf(cluster.myNode)),
   fault,
 });
 

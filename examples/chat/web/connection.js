@@ -2,6 +2,8 @@
 // which events there are to send; what comes in, the other scripts take from `socket`.
 
 const ANSWER_TIMEOUT_MS = 8_000;
+// All servers take part in it, and each may take its time.
+const SWITCH_TIMEOUT_MS = 60_000;
 
 /** Loads Socket.IO's official client, or throws an error that says what to do. */
 async function loadClient() {
@@ -20,10 +22,12 @@ export async function openConnection(hello) {
   const socket = io({ autoConnect: false, transports: ["websocket", "polling"], auth: (tell) => tell(hello()) });
 
   /** Sends an event and waits for its answer; throws what the server refuses. */
-  async function ask(event, ...data) {
+  const ask = (event, ...data) => askFor(ANSWER_TIMEOUT_MS, event, ...data);
+
+  async function askFor(time, event, ...data) {
     let answer;
     try {
-      answer = await socket.timeout(ANSWER_TIMEOUT_MS).emitWithAck(event, ...data);
+      answer = await socket.timeout(time).emitWithAck(event, ...data);
     } catch {
       throw new Error("The server does not answer. Try again in a moment.");
     }
@@ -39,6 +43,7 @@ export async function openConnection(hello) {
     say: (room, text) => ask("say", { room, text }),
     show: (room, picture) => ask("show", { room, picture }),
     pingEveryone: () => ask("ping-everyone"),
+    switchTo: (to) => askFor(SWITCH_TIMEOUT_MS, "switch", { to }),
     typing: (room) => socket.volatile.emit("typing", room),
   };
 }

@@ -1,10 +1,11 @@
 //! socketioxide's adapter: what the operators of one namespace do on all servers of the cluster.
 //!
 //! Each operation is applied to the sockets of this server first and at once, then handed to the
-//! cluster; with connection state recovery the cluster says when (`in_order`). The files in the order in which a packet meets them: `target` (whom the operators
-//! mean), `select` and `apply` (which local sockets that is, and what happens to them), `acks`
-//! (what clients answer), `local` (the same from the other side: what other servers may do here),
-//! `describe` (how sockets look from there) with `handshake_layer` (what it knows of requests).
+//! cluster; with connection state recovery the cluster says when (`in_order`). The files in the
+//! order in which a packet meets them: `target` (whom the operators mean), `select` and `apply`
+//! (which local sockets that is, and what happens to them), `acks` (what clients answer), `local`
+//! (the same from the other side: what other servers may do here), `describe` (how sockets look from
+//! there) with `handshake_layer` (what it knows of requests).
 //!
 //! Nothing here knows a backend, waits for a plugin or keeps rooms: those live in socketioxide's
 //! own local adapter, and the cluster protocol in `cluster/`.

@@ -255,7 +255,11 @@ impl Cluster {
     }
 
     /// The number of other nodes if this transport counts them and could do it now.
-    async fn counted_others(&self, namespace: &Namespace, wait: Duration) -> Option<usize> {
+    pub(super) async fn counted_others(
+        &self,
+        namespace: &Namespace,
+        wait: Duration,
+    ) -> Option<usize> {
         let deadline = Instant::now() + wait;
         if self.transport_info(wait).await.membership != Membership::Counted {
             return None;

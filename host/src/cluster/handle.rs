@@ -245,6 +245,11 @@ impl Cluster {
         self.shared().nodes.listen()
     }
 
+    /// The same of the servers that can change their transport together with this one.
+    pub(super) fn control_events(&self) -> NodeEvents {
+        self.shared().nodes.listen_to_control()
+    }
+
     /// A snapshot of what is counted.
     pub fn stats(&self) -> Stats {
         self.shared().stats()

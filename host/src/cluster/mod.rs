@@ -16,6 +16,7 @@
 //! - `namespaces`, `nodes`, `node_events`, `heartbeat`: who is where. `requests`, `expected`,
 //!   `acks`, `partial`: who waits for what.
 //! - `tests`: stories of several clusters, joined in memory by `testing`.
+//! - `switch`: from one transport to another, together with the other servers.
 //! - `options`, `error`, `stats`, and the small tools `backoff`, `flags`, `health`, `random`.
 //!
 //! May depend on nothing else of this crate. Nothing here encodes or decodes a wire format, picks
@@ -56,6 +57,7 @@ mod requests;
 mod servers;
 mod shared;
 mod stats;
+mod switch;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -65,6 +67,7 @@ mod tests;
 use std::time::Duration;
 
 pub(crate) use self::event_data::event_name;
+pub(crate) use self::switch::{LineId, OpenLine, Opener, Switchable};
 pub use self::{
     acks::{RemoteAck, RemoteAcks},
     error::SendError,
@@ -79,10 +82,13 @@ pub use self::{
     },
     node_events::{LeftReason, NodeEvent, NodeEvents},
     nodes::{ClusterNode, EMITTER, NodeInfo},
-    options::{ClusterOptions, InboxOptions, InvalidOption, OutboxFull, OutboxOptions},
+    options::{
+        ClusterOptions, InboxOptions, InvalidOption, OutboxFull, OutboxOptions, SwitchOptions,
+    },
     partial::Partial,
     servers::Answer,
     stats::Stats,
+    switch::{Switch, SwitchError, SwitchNode, SwitchPhase, SwitchReport, Switched},
 };
 
 /// How long each direction of a transport may take to close, once there is nothing more to do.

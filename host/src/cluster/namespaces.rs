@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{error::SendError, local::Local, message::Namespace};
+use super::{error::SendError, local::Local, message::Namespace, switch::is_control};
 
 /// The register.
 pub(super) struct Namespaces {
@@ -125,8 +125,14 @@ impl Namespaces {
             .is_some_and(|served| served.entry == entry)
     }
 
+    /// How many of applications there are.
     pub(super) fn len(&self) -> usize {
-        self.lock().served.len()
+        let register = self.lock();
+        register
+            .served
+            .keys()
+            .filter(|name| !is_control(name))
+            .count()
     }
 
     /// Ends when something has changed since the last call that ended.

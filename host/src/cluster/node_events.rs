@@ -6,7 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::message::{Namespace, NodeId};
+use super::{
+    message::{Namespace, NodeId},
+    switch::is_control,
+};
 
 /// Events that may wait for the slowest reader; more push out the oldest.
 const MAX_NODE_EVENTS: usize = 1024;
@@ -51,17 +54,33 @@ pub enum LeftReason {
 
 /// The events from the moment this was made; see [`Cluster::node_events`](super::Cluster).
 #[derive(Debug)]
-pub struct NodeEvents(broadcast::Receiver<NodeEvent>);
+pub struct NodeEvents {
+    events: broadcast::Receiver<NodeEvent>,
+    /// Those of the namespace in which servers talk among themselves, and no others.
+    only_control: bool,
+}
 
 impl NodeEvents {
     /// The next event; None when the cluster is closed and all have been read.
     ///
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<NodeEvent> {
-        match self.0.recv().await {
-            Ok(event) => Some(event),
-            Err(RecvError::Lagged(missed)) => Some(NodeEvent::Missed(missed)),
-            Err(RecvError::Closed) => None,
+        loop {
+            match self.events.recv().await {
+                Ok(event) if event.is_control() != self.only_control => {}
+                Ok(event) => return Some(event),
+                Err(RecvError::Lagged(missed)) => return Some(NodeEvent::Missed(missed)),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+impl NodeEvent {
+    fn is_control(&self) -> bool {
+        match self {
+            Self::Joined { namespace, .. } | Self::Left { namespace, .. } => is_control(namespace),
+            Self::Missed(_) => false,
         }
     }
 }
@@ -84,12 +103,25 @@ impl NodeNews {
     }
 
     pub(super) fn listen(&self) -> NodeEvents {
+        self.listen_to(false)
+    }
+
+    /// To the servers that can change their transport together.
+    pub(super) fn listen_to_control(&self) -> NodeEvents {
+        self.listen_to(true)
+    }
+
+    fn listen_to(&self, only_control: bool) -> NodeEvents {
         let listening = self.lock().as_ref().map(broadcast::Sender::subscribe);
-        NodeEvents(listening.unwrap_or_else(|| {
+        let events = listening.unwrap_or_else(|| {
             // Closed: a channel whose sender is gone, so the first read says the end.
             let (_, ended) = broadcast::channel(1);
             ended
-        }))
+        });
+        NodeEvents {
+            events,
+            only_control,
+        }
     }
 
     /// No more events: readers end after those that wait.

@@ -18,6 +18,7 @@ use super::{
     message::{Namespace, NodeId},
     node_events::{LeftReason, NodeEvent, NodeEvents, NodeNews},
     stats::Counters,
+    switch::is_control,
 };
 
 /// Another node, as seen from one namespace.
@@ -83,6 +84,15 @@ impl Life {
             last_heard: Instant::now(),
             namespaces: HashSet::from([namespace.clone()]),
         }
+    }
+
+    /// The namespaces of applications that it is in.
+    fn applications(&self) -> Vec<Namespace> {
+        let namespaces = self.namespaces.iter();
+        namespaces
+            .filter(|name| !is_control(name))
+            .cloned()
+            .collect()
     }
 
     /// When it was last heard by the clock on the wall, which may have been set since.
@@ -229,6 +239,11 @@ impl Nodes {
         self.news.listen()
     }
 
+    /// The same of the servers that can change their transport together.
+    pub(super) fn listen_to_control(&self) -> NodeEvents {
+        self.news.listen_to_control()
+    }
+
     /// Nothing more is told.
     pub(super) fn close_news(&self) {
         self.news.close();
@@ -281,10 +296,11 @@ impl Nodes {
             lives
                 .map(|(id, life)| ClusterNode {
                     id: id.clone(),
-                    namespaces: life.namespaces.iter().cloned().collect(),
+                    namespaces: life.applications(),
                     since: life.since,
                     last_heard: life.last_heard(life.since),
                 })
+                .filter(|node| !node.namespaces.is_empty())
                 .collect()
         };
         for node in &mut all {
@@ -296,7 +312,9 @@ impl Nodes {
 
     /// How many nodes are known in any namespace.
     pub(super) fn total(&self) -> usize {
-        self.lock().lives.len()
+        let registry = self.lock();
+        let lives = registry.lives.values();
+        lives.filter(|life| !life.applications().is_empty()).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

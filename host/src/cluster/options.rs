@@ -82,6 +82,8 @@ pub struct ClusterOptions {
     pub outbox: OutboxOptions,
     /// The way in from the transport.
     pub inbox: InboxOptions,
+    /// Changing the transport of the whole cluster while it runs.
+    pub switch: SwitchOptions,
 }
 
 /// The queue towards the transport, and the batches it leaves in.
@@ -132,6 +134,40 @@ pub struct InboxOptions {
     pub poll_timeout: Duration,
 }
 
+/// Changing the transport of the whole cluster while it runs: how long each phase may take. Should be
+/// the same on all servers.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SwitchOptions {
+    /// How long the servers may take to open the new transport and to hear each other there; then
+    /// the switch is called off. Default 10 s.
+    #[serde(rename = "prepare_timeout_ms", with = "millis")]
+    pub prepare_timeout: Duration,
+    /// How long a server waits, once the switch is decided, for the old transport to take what is
+    /// in its outbox; then it sends the rest over the new one. Default 10 s.
+    #[serde(rename = "leave_timeout_ms", with = "millis")]
+    pub leave_timeout: Duration,
+    /// How long a server waits for the last messages of another one on the old transport, after
+    /// that one has left it; then they count as missed. Default 10 s.
+    #[serde(rename = "drain_timeout_ms", with = "millis")]
+    pub drain_timeout: Duration,
+    /// How long the old transport stays open after a switch, so that a server that starts with an
+    /// old configuration finds there where the others are. 0: not at all. Default 10 min.
+    #[serde(rename = "signpost_ms", with = "millis")]
+    pub signpost: Duration,
+}
+
+impl Default for SwitchOptions {
+    fn default() -> Self {
+        Self {
+            prepare_timeout: Duration::from_secs(10),
+            leave_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(10),
+            signpost: Duration::from_secs(600),
+        }
+    }
+}
+
 impl Default for ClusterOptions {
     fn default() -> Self {
         Self {
@@ -151,6 +187,7 @@ impl Default for ClusterOptions {
             connection_state_recovery: false,
             outbox: OutboxOptions::default(),
             inbox: InboxOptions::default(),
+            switch: SwitchOptions::default(),
         }
     }
 }
@@ -203,6 +240,7 @@ impl ClusterOptions {
     pub fn validate(&self) -> Result<(), InvalidOption> {
         let outbox = &self.outbox;
         let inbox = &self.inbox;
+        let switch = &self.switch;
         for (option, value) in [
             ("max_pending_requests", self.max_pending_requests),
             ("max_reply_bytes", self.max_reply_bytes),
@@ -234,6 +272,9 @@ impl ClusterOptions {
             ("heartbeat_timeout_ms", self.heartbeat_timeout),
             ("request_timeout_ms", self.request_timeout),
             ("inbox.poll_timeout_ms", inbox.poll_timeout),
+            ("switch.prepare_timeout_ms", switch.prepare_timeout),
+            ("switch.leave_timeout_ms", switch.leave_timeout),
+            ("switch.drain_timeout_ms", switch.drain_timeout),
         ] {
             if value.is_zero() {
                 return Err(InvalidOption {
@@ -248,6 +289,10 @@ impl ClusterOptions {
             ("request_timeout_ms", self.request_timeout),
             ("close_timeout_ms", self.close_timeout),
             ("inbox.poll_timeout_ms", inbox.poll_timeout),
+            ("switch.prepare_timeout_ms", switch.prepare_timeout),
+            ("switch.leave_timeout_ms", switch.leave_timeout),
+            ("switch.drain_timeout_ms", switch.drain_timeout),
+            ("switch.signpost_ms", switch.signpost),
         ] {
             if value > MAX_WAIT {
                 return Err(InvalidOption {
@@ -306,9 +351,13 @@ impl ClusterOptions {
             &mut self.heartbeat_timeout,
             &mut self.request_timeout,
             &mut self.inbox.poll_timeout,
+            &mut self.switch.prepare_timeout,
+            &mut self.switch.leave_timeout,
+            &mut self.switch.drain_timeout,
         ] {
             *value = (*value).clamp(Duration::from_millis(1), MAX_WAIT);
         }
+        self.switch.signpost = self.switch.signpost.min(MAX_WAIT);
         self.close_timeout = self.close_timeout.min(MAX_WAIT);
         let batch = &mut self.outbox.batch_max_messages;
         *batch = (*batch).min(MAX_BATCH_MESSAGES);

@@ -292,6 +292,12 @@ impl Outbox {
         self.control(&mut self.lock(), namespace, Body::AdapterClose);
     }
 
+    /// Says something of the servers' own, in its place among all that is sent. Without waiting for
+    /// room; false: there is none, or the namespace is not served.
+    pub(super) fn notice(&self, namespace: &Namespace, body: Body) -> bool {
+        self.control(&mut self.lock(), namespace, body)
+    }
+
     fn control(&self, queue: &mut Queue, namespace: &Namespace, body: Body) -> bool {
         if body != Body::AdapterClose && !self.namespaces.contains(namespace) {
             return false;

@@ -45,7 +45,7 @@ pub(crate) fn large_broadcast(text: &str, bytes: usize) -> Body {
     Body::Broadcast(broadcast)
 }
 
-fn text_of(body: &Body) -> Option<String> {
+pub(crate) fn text_of(body: &Body) -> Option<String> {
     match body {
         Body::Broadcast(broadcast) => Some(broadcast.data.json.to_string()),
         _ => None,

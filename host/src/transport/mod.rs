@@ -7,6 +7,7 @@
 
 mod from_guest;
 mod keeper;
+mod lines;
 mod node;
 mod none;
 mod open;
@@ -18,8 +19,10 @@ mod to_guest;
 
 pub(crate) use keeper::InstanceStatus;
 pub use keeper::{InstanceReport, InstanceState, RestartPolicy};
+pub(crate) use lines::{LineOpener, Lines};
 pub(crate) use node::NodeView;
 pub(crate) use none::NoTransport;
+pub(crate) use open::Identity;
 pub use open::{OpenTransport, TransportHandle, TransportStatus};
 pub use plugin::TransportError;
 pub(crate) use plugin::{PluginSource, TransportPlugin};

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Error,
     capabilities::{Connections, Granted, bus::BusStatus, redis::RedisStatus},
-    cluster::{NodeId, Publisher, Subscriber},
+    cluster::{Cluster, NodeId, Publisher, Subscriber},
     config::{self, Config},
     runtime::{Limits, Runtime},
 };
@@ -32,7 +32,6 @@ pub struct OpenTransport {
 /// A transport's identity, status, session store and connections.
 pub struct TransportHandle {
     node: NodeId,
-    view: Arc<NodeView>,
     connections: Arc<Connections>,
     plugin: Option<LoadedPlugin>,
 }
@@ -40,7 +39,7 @@ pub struct TransportHandle {
 struct LoadedPlugin {
     plugin: Arc<TransportPlugin>,
     instances: Vec<Arc<InstanceStatus>>,
-    recovery: Option<Recovery>,
+    recovery: Option<Arc<Recovery>>,
     // Held so that the engine's clock ticks as long as instances may run.
     _runtime: Runtime,
 }
@@ -57,6 +56,31 @@ pub struct TransportStatus {
     pub instances: Vec<InstanceReport>,
 }
 
+/// Who a server is to its transports, one after the other: its id does not change with them.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    node: NodeId,
+    view: Arc<NodeView>,
+}
+
+impl Identity {
+    pub(crate) fn new() -> Self {
+        // As socketioxide's own server ids, so that remote sockets can name their server.
+        let node = NodeId::from(Uid::new().to_string());
+        let view = Arc::new(NodeView::new(node.clone()));
+        Self { node, view }
+    }
+
+    pub(crate) fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    /// From now on plugins see this cluster's namespaces.
+    pub(crate) fn attach(&self, cluster: &Cluster) {
+        self.view.attach(cluster);
+    }
+}
+
 impl OpenTransport {
     /// Opens the transport that the configuration names, under a node id of its own. A backend
     /// that cannot be reached is no error.
@@ -64,11 +88,16 @@ impl OpenTransport {
     /// # Errors
     /// When the configuration or the plugin is wrong.
     pub async fn open(config: Config) -> Result<Self, Error> {
+        Self::open_as(Identity::new(), config).await
+    }
+
+    /// The same for a server that may have several transports, one after the other.
+    pub(crate) async fn open_as(identity: Identity, config: Config) -> Result<Self, Error> {
         let Parts {
             mut handle,
             runtime,
             plugin,
-        } = Parts::load(config).await?;
+        } = Parts::load(identity, config).await?;
         let Some((runtime, plugin)) = runtime.zip(plugin) else {
             return Ok(Self {
                 publisher: Box::new(NoTransport),
@@ -80,9 +109,9 @@ impl OpenTransport {
         let mut publisher = PluginPublisher::new(Arc::clone(&plugin));
         publisher.open().await?;
         let subscriber = PluginSubscriber::open(Arc::clone(&plugin)).await?;
-        let recovery = Recovery::new(Arc::clone(&plugin));
+        let recovery = Recovery::new(Arc::clone(&plugin)).map(Arc::new);
         let mut instances = vec![publisher.status(), subscriber.status()];
-        instances.extend(recovery.as_ref().map(Recovery::status));
+        instances.extend(recovery.as_deref().map(Recovery::status));
         handle.opened(runtime, plugin, instances, recovery);
         Ok(Self {
             publisher: Box::new(publisher),
@@ -102,7 +131,7 @@ impl OpenTransport {
             mut handle,
             runtime,
             plugin,
-        } = Parts::load(config).await?;
+        } = Parts::load(Identity::new(), config).await?;
         let Some((runtime, plugin)) = runtime.zip(plugin) else {
             return Ok((Box::new(NoTransport), handle));
         };
@@ -122,22 +151,19 @@ struct Parts {
 }
 
 impl Parts {
-    async fn load(config: Config) -> Result<Self, Error> {
-        // As socketioxide's own server ids, so that remote sockets can name their server.
-        let node = NodeId::from(Uid::new().to_string());
+    async fn load(identity: Identity, config: Config) -> Result<Self, Error> {
+        let Identity { node, view } = identity;
         let connections = Arc::new(Connections::new(Arc::from(node.as_str())));
-        let view = Arc::new(NodeView::new(node.clone()));
 
         // Reading, checking and compiling take a while: not on a thread that serves others.
-        let (at, to, seen) = (node.clone(), Arc::clone(&connections), Arc::clone(&view));
-        let loaded = tokio::task::spawn_blocking(move || load(&config, at, to, seen)).await;
+        let (at, to) = (node.clone(), Arc::clone(&connections));
+        let loaded = tokio::task::spawn_blocking(move || load(&config, at, to, view)).await;
         // A panic in the compiler is passed on; the task is never cancelled.
         let loaded =
             loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let (runtime, plugin) = loaded.unzip();
         let handle = TransportHandle {
             node,
-            view,
             connections,
             plugin: None,
         };
@@ -155,7 +181,7 @@ impl TransportHandle {
         runtime: Runtime,
         plugin: Arc<TransportPlugin>,
         instances: Vec<Arc<InstanceStatus>>,
-        recovery: Option<Recovery>,
+        recovery: Option<Arc<Recovery>>,
     ) {
         tracing::info!(
             plugin = plugin.name,
@@ -173,10 +199,6 @@ impl TransportHandle {
     /// The id under which it publishes.
     pub fn node(&self) -> &NodeId {
         &self.node
-    }
-
-    pub(crate) fn view(&self) -> &NodeView {
-        &self.view
     }
 
     /// Plugin and instances; none with `transport = "none"`.
@@ -204,7 +226,7 @@ impl TransportHandle {
     }
 
     /// The session store, if the plugin has one.
-    pub fn recovery(&self) -> Option<&Recovery> {
+    pub fn recovery(&self) -> Option<&Arc<Recovery>> {
         self.plugin.as_ref()?.recovery.as_ref()
     }
 

@@ -176,6 +176,16 @@ pub enum Command {
     /// Ours only. What has become known of other servers since the start: a list of
     /// [`NodeEvent`](super::NodeEvent).
     NodeEvents,
+    /// Ours only. Moves the whole cluster to another transport: how that went, JSON.
+    SwitchTo {
+        /// The plugin's name.
+        transport: String,
+        /// Although there are servers that cannot come along.
+        #[serde(default, skip_serializing_if = "is_not")]
+        force: bool,
+    },
+    /// Ours only. Calls that off: whether there was one.
+    AbortSwitch,
     /// Emits many numbered events, each after the other has been accepted: a
     /// [`FloodReport`](super::FloodReport).
     Flood(Flood),

@@ -26,8 +26,10 @@ use crate::{
     project::Project,
     setup::{self, Task},
 };
+use backends::Backends;
 use node::{Line, Node, Start};
 
+mod backends;
 mod node;
 mod page;
 
@@ -38,12 +40,16 @@ pub(crate) const COMMAND: cli::Command = cli::Command {
 Starts several nodes of the chat example on this machine. They form one cluster through the plugin
 `local`, so whoever visits one of them talks to the visitors of all. Ctrl-C stops them.
 
-Usage: cargo xtask demo [--nodes N] [--port PORT] [--no-browser]
+With --all, the page has a menu that moves all of them to another transport while they run.
 
+Usage: cargo xtask demo [--all] [--nodes N] [--port PORT] [--no-browser]
+
+  --all         also start what other transports need (redis-server), if it is installed
   --nodes N     how many nodes, 1 to 16 [default: 3]
   --port PORT   the first node listens here, the next on the ports after it [default: free ones]
   --no-browser  do not open the pages of the first two nodes",
     options: &[
+        Opt::flag("--all"),
         Opt::value("--nodes"),
         Opt::value("--port"),
         Opt::flag("--no-browser"),
@@ -57,7 +63,7 @@ Usage: cargo xtask demo [--nodes N] [--port PORT] [--no-browser]
         setup::ensure(project, Task::Demo)?;
         plugins::build(project, &Wanted::default())?;
         let chat = build_chat(project)?;
-        let mut demo = Demo::prepare(project, chat)?;
+        let mut demo = Demo::prepare(project, chat, args.has("--all"))?;
         demo.start(&ports)?;
         demo.announce(!args.has("--no-browser"));
         demo.watch()
@@ -108,19 +114,26 @@ struct Demo {
     lines: Receiver<Line>,
     sender: mpsc::SyncSender<Line>,
     stop: Arc<AtomicBool>,
+    // After the nodes, which use them.
+    _backends: Backends,
     /// Holds the configuration and the bus. Last, so that it is removed after the nodes are gone.
     _folder: tempfile::TempDir,
 }
 
 impl Demo {
-    fn prepare(project: &Project, chat: PathBuf) -> Result<Self> {
+    fn prepare(project: &Project, chat: PathBuf, all: bool) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("switchboard-demo-")
             .tempdir()
             .context("cannot make a temporary folder")?;
         let config = folder.path().join("switchboard.toml");
-        fs::write(&config, configuration(&project.plugins(), folder.path()))
-            .with_context(|| format!("cannot write {}", config.display()))?;
+        let backends = match all {
+            true => Backends::start(folder.path())?,
+            false => Backends::default(),
+        };
+        let mut text = configuration(&project.plugins(), folder.path());
+        text.push_str(&backends.configuration);
+        fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
         let (sender, lines) = mpsc::sync_channel(MAX_WAITING_LINES);
         Ok(Self {
             chat,
@@ -130,6 +143,7 @@ impl Demo {
             lines,
             sender,
             stop: stop_at_signals()?,
+            _backends: backends,
             _folder: folder,
         })
     }

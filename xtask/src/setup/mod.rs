@@ -46,6 +46,11 @@ printed instead.",
     },
 };
 
+/// Redis' server, if there is one.
+pub(crate) fn redis_server() -> Option<std::path::PathBuf> {
+    redis::program()
+}
+
 /// What a command is about to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Task {

@@ -11,9 +11,14 @@ const VARIABLE: &str = "SWITCHBOARD_TEST_REDIS_SERVER";
 /// The oldest version with sharded PUB/SUB.
 pub(super) const LEAST: Version = (7, 0);
 
-pub(super) fn find() -> Found {
+/// The program, whatever its version.
+pub(super) fn program() -> Option<PathBuf> {
     let wanted = env::var_os(VARIABLE).map(PathBuf::from);
-    let Some(program) = wanted.or_else(|| find_program(&["redis-server"])) else {
+    wanted.or_else(|| find_program(&["redis-server"]))
+}
+
+pub(super) fn find() -> Found {
+    let Some(program) = program() else {
         return Found::Missing("no `redis-server`".to_owned());
     };
     if find_program(&["redis-cli"]).is_none() {

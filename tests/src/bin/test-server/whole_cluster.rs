@@ -60,6 +60,10 @@ pub(crate) async fn run(board: &Board, command: Command) -> Outcome<Value> {
             done(operators(board, &select)?.disconnect(close).await)
         }
         Command::Remote(remote) => with_socket(board, remote).await,
+        Command::SwitchTo { transport, force } => {
+            to_json(board.switch_to(&transport, force).await.map_err(text)?)
+        }
+        Command::AbortSwitch => to_json(board.abort_switch().await),
         Command::RoomsOf { nsp, socket } => {
             let rooms = board.of(nsp).rooms_of(socket).await;
             looked(rooms.map(|rooms| rooms.iter().map(room_json).collect()))
