@@ -8,7 +8,7 @@ use crate::{
     Error,
     adapter::Attachment,
     api::Operators,
-    capabilities::{bus::BusStatus, redis::RedisStatus},
+    capabilities::{bus::BusStatus, postgres::PostgresStatus, redis::RedisStatus},
     cluster::{Cluster, ClusterNode, Namespace, NodeEvents, NodeId, Stats},
     config::Config,
     transport::{OpenTransport, Recovery, TransportHandle, TransportStatus},
@@ -51,6 +51,8 @@ pub struct Status {
     pub buses: BTreeMap<String, BusStatus>,
     /// The Redis connections that it uses, by name.
     pub redis: BTreeMap<String, RedisStatus>,
+    /// The Postgres connections that it uses, by name.
+    pub postgres: BTreeMap<String, PostgresStatus>,
 }
 
 impl Board {
@@ -164,6 +166,7 @@ impl Board {
             cluster: self.0.cluster.stats(),
             buses: self.0.transport.buses(),
             redis: self.0.transport.redis(),
+            postgres: self.0.transport.postgres(),
         }
     }
 

@@ -54,6 +54,7 @@ pub mod wire;
 use bindings::switchboard::transport as wit;
 
 pub use bindings::switchboard::bus::bus;
+pub use bindings::switchboard::postgres::postgres;
 pub use bindings::switchboard::redis::redis;
 pub use bindings::switchboard::transport::node;
 pub use log::{debug, error, info, trace, warn};
