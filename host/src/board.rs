@@ -75,7 +75,7 @@ impl Board {
                 transport = name,
                 "cluster.connection_state_recovery is on, but this transport keeps no sessions: \
                  events get no offsets, and no client can recover; choose a transport that does \
-                 (redis-streams), or turn it off"
+                 (redis-streams, or postgres with `durable`), or turn it off"
             );
             options.connection_state_recovery = false;
         }

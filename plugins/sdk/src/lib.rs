@@ -48,6 +48,7 @@
 pub mod bindings;
 mod export;
 mod log;
+pub mod option;
 pub mod redis_outcome;
 pub mod wire;
 

@@ -41,6 +41,10 @@ pub(super) enum After {
     Bad,
 }
 
+/// Begins a transaction. If its end does not come, because the network stands still just then, the
+/// server ends it: it may hold a lock that all others need.
+const BEGIN: &str = "BEGIN;SET LOCAL idle_in_transaction_session_timeout = '5s'";
+
 type Pending<'a> = Pin<Box<dyn Future<Output = Result<RowStream, Error>> + Send + 'a>>;
 
 /// Executes statements as one transaction.
@@ -178,7 +182,7 @@ impl Batch<'_> {
     /// With free SQL the results are looked at before the commit, because they may be of any type;
     /// and the session is cleaned, because it may have been changed.
     async fn free(&mut self, compiled: Vec<Compiled<'_>>) -> (Fate, After) {
-        if let Err(error) = self.client.batch_execute("BEGIN").await {
+        if let Err(error) = self.client.batch_execute(BEGIN).await {
             return match (error.as_db_error(), error.is_closed()) {
                 (Some(refusal), _) => refused(None, refusal),
                 (None, true) => (Fate::NotSent, After::Bad),
@@ -257,7 +261,7 @@ impl Batch<'_> {
 
 async fn begin(client: &Client, framed: bool) -> Result<(), Error> {
     match framed {
-        true => client.batch_execute("BEGIN").await,
+        true => client.batch_execute(BEGIN).await,
         false => Ok(()),
     }
 }

@@ -67,10 +67,10 @@ pub enum PostgresError {
     /// The operator's fault: a setting. Says what to change.
     #[error("{0}")]
     Config(String),
-    /// The plugin may not do this, or Postgres refuses this server. Names the key to change.
+    /// The plugin may not do this, or this server's role may not. Names what is missing.
     #[error("{0}")]
     Denied(String),
-    /// Nobody's fault: Postgres cannot be reached now, or cannot do it now.
+    /// Postgres cannot be reached now, does not let this server in, or cannot do it now.
     #[error("Postgres is not available: {0}")]
     Unavailable(String),
     /// The plugin's fault: a call, a result or a payload over the limit.
@@ -172,7 +172,7 @@ impl Postgres {
         if statements.is_empty() {
             return Ok(Vec::new());
         }
-        let result = self.0.pool.run(statements).await;
+        let result = self.0.pool.run_for_plugin(statements).await;
         self.0.health.count(&result);
         result
     }

@@ -10,7 +10,7 @@ use futures_util::future::{Either, select};
 use tokio::{
     sync::Semaphore,
     task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_postgres::Client;
 
@@ -23,7 +23,7 @@ use super::{
     status::Health,
     trouble::Trouble,
 };
-use crate::capabilities::backoff::Backoff;
+use crate::capabilities::backoff::{Backoff, return_pause};
 
 /// How long a request to cancel may take, and then the answer to what was cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,6 +43,8 @@ struct State {
     backoff: Backoff,
     /// Until then nobody tries to connect, and this is why.
     pause: Option<(Instant, Trouble)>,
+    /// Until then notifications that nothing keeps have to wait.
+    open_at: Option<Instant>,
     is_closed: bool,
 }
 
@@ -69,17 +71,39 @@ impl Pool {
                 idle: Vec::new(),
                 backoff: Backoff::new(),
                 pause: None,
+                open_at: None,
                 is_closed: false,
             }),
         }
     }
 
-    /// Executes statements that were checked, as one transaction.
+    /// Executes statements of a plugin that were checked, as one transaction.
+    ///
+    /// All servers look for a Postgres that was away. What has gathered meanwhile would be lost for
+    /// those that do not listen again yet, so notifications wait a moment longer than connections
+    /// do, unless they are kept in a table whose readers catch up.
+    pub(super) async fn run_for_plugin(
+        &self,
+        statements: &[Statement],
+    ) -> Result<Vec<Outcome>, PostgresError> {
+        let waits = statements.iter().any(Statement::is_fleeting);
+        self.execute(statements, waits).await
+    }
+
+    /// Executes statements of the host's own that were checked, as one transaction.
     pub(super) async fn run(
         &self,
         statements: &[Statement],
     ) -> Result<Vec<Outcome>, PostgresError> {
-        let until = Instant::now() + self.options.command_timeout;
+        self.execute(statements, false).await
+    }
+
+    async fn execute(
+        &self,
+        statements: &[Statement],
+        waits: bool,
+    ) -> Result<Vec<Outcome>, PostgresError> {
+        let mut until = Instant::now() + self.options.command_timeout;
         let Ok(slot) = timeout_at(until, self.slots.acquire()).await else {
             let size = self.options.pool_size;
             return Err(PostgresError::Unavailable(format!(
@@ -89,6 +113,10 @@ impl Pool {
         let _slot = slot.map_err(|_| closed())?;
         loop {
             let link = self.link().await?;
+            if waits && let Some(open_at) = self.closed_until() {
+                sleep_until(open_at).await;
+                until = Instant::now() + self.options.command_timeout;
+            }
             let compiled: Result<Vec<_>, _> = statements.iter().map(Statement::compile).collect();
             let (fate, after) = self.watched(&link, statements, compiled?, until).await;
             if after == After::Good {
@@ -105,6 +133,12 @@ impl Pool {
         }
     }
 
+    /// Until when notifications that nothing keeps have to wait, if they have to.
+    fn closed_until(&self) -> Option<Instant> {
+        let open_at = self.lock().open_at;
+        open_at.filter(|open_at| *open_at > Instant::now())
+    }
+
     /// Cancels what takes too long, so that it does not go on by itself, in the way of its own
     /// repetition.
     async fn watched(
@@ -116,7 +150,7 @@ impl Pool {
     ) -> (Fate, After) {
         let limit = self.options.max_reply_bytes;
         let run = Box::pin(batch::run(&link.client, statements, compiled, limit));
-        let clock = Box::pin(tokio::time::sleep_until(until));
+        let clock = Box::pin(sleep_until(until));
         let run = match select(run, clock).await {
             Either::Left((result, _)) => return result,
             Either::Right(((), run)) => run,
@@ -160,6 +194,9 @@ impl Pool {
                 let mut state = self.lock();
                 state.backoff = Backoff::new();
                 state.pause = None;
+                if let Some(is_refusal) = self.health.trouble() {
+                    state.open_at = Some(Instant::now() + return_pause(is_refusal));
+                }
                 drop(state);
                 self.health.up();
                 Ok(Link {
@@ -243,13 +280,12 @@ fn closed() -> PostgresError {
     PostgresError::Unavailable("the server is closing".to_owned())
 }
 
-/// What a plugin is told.
+/// What a plugin is told. What a setting is at fault for passes as well: it may be set right in
+/// Postgres, while messages wait.
 pub(super) fn unavailable(trouble: &Trouble) -> PostgresError {
-    match trouble.is_refusal {
-        true => PostgresError::Denied(format!(
-            "Postgres cannot be used until a setting changes: {}",
-            trouble.public
-        )),
-        false => PostgresError::Unavailable(trouble.public.clone()),
-    }
+    let why = &trouble.public;
+    PostgresError::Unavailable(match trouble.is_refusal {
+        true => format!("it cannot be used until a setting changes: {why}"),
+        false => why.clone(),
+    })
 }

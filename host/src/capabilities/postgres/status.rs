@@ -11,6 +11,7 @@ use std::{
 use serde::Serialize;
 
 use super::{PostgresError, trouble::Trouble};
+use crate::capabilities::backoff::return_pause;
 
 /// What a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -90,6 +91,8 @@ struct Facts {
     since: Instant,
     last_error: Option<String>,
     lost: u64,
+    /// The last attempt to connect that failed, and whether it was refused.
+    failed: Option<(Instant, bool)>,
 }
 
 impl Health {
@@ -104,6 +107,7 @@ impl Health {
                 since: Instant::now(),
                 last_error: None,
                 lost: 0,
+                failed: None,
             }),
         }
     }
@@ -123,11 +127,23 @@ impl Health {
     /// A connection that stood is lost.
     pub(super) fn lost(&self, trouble: &Trouble) {
         self.lock().lost += 1;
-        self.failed(trouble);
+        self.away(trouble);
     }
 
     /// A connection could not be made.
     pub(super) fn failed(&self, trouble: &Trouble) {
+        self.lock().failed = Some((Instant::now(), trouble.is_refusal));
+        self.away(trouble);
+    }
+
+    /// Was Postgres away a moment ago, so that others may not be connected again yet? If so: had it
+    /// refused this server?
+    pub(super) fn trouble(&self) -> Option<bool> {
+        let (at, is_refusal) = self.lock().failed?;
+        (at.elapsed() < return_pause(is_refusal)).then_some(is_refusal)
+    }
+
+    fn away(&self, trouble: &Trouble) {
         let state = match trouble.is_refusal {
             true => PostgresState::Refused,
             false => PostgresState::Away,

@@ -97,6 +97,15 @@ impl Statement {
         }
     }
 
+    /// Who does not listen when it is executed never hears of it.
+    pub(super) fn is_fleeting(&self) -> bool {
+        let Self::Notify(notify) = self else {
+            return false;
+        };
+        // Who keeps rows in order has readers that catch up.
+        notify.store.as_ref().is_none_or(|store| !store.ordered)
+    }
+
     /// Nothing is changed by it.
     pub(super) fn is_read(&self) -> bool {
         matches!(self, Self::Select(_))

@@ -248,7 +248,7 @@ impl Subscription {
     /// another call before that returns what comes after them. May be dropped at any time.
     ///
     /// # Errors
-    /// [`PostgresError::Unavailable`] (or `Denied`, when a setting has to change) when time is up,
+    /// [`PostgresError::Unavailable`] when time is up,
     /// nothing is there, and Postgres has been away for more than a second.
     pub(crate) async fn next(
         &self,

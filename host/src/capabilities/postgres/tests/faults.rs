@@ -150,7 +150,7 @@ async fn a_batch_that_is_cut_off_is_known_to_be_in_doubt_and_is_whole_or_not_at_
             notify_stored([stored("c", "", "", format!("{n} last").as_bytes())], false),
         ]
     };
-    let mut done = Vec::new();
+    let (mut done, mut unsent) = (Vec::new(), Vec::new());
     for n in 0..40 {
         proxy.mend();
         until_ok(|| send(&postgres, "c", "warm")).await;
@@ -159,6 +159,8 @@ async fn a_batch_that_is_cut_off_is_known_to_be_in_doubt_and_is_whole_or_not_at_
         match run(&postgres, &batch(n)).await {
             Ok(_) => done.push(n),
             Err(PostgresError::Unknown(_)) => unknown += 1,
+            // The loss was noticed before anything was sent.
+            Err(PostgresError::Unavailable(_)) => unsent.push(n),
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -175,6 +177,10 @@ async fn a_batch_that_is_cut_off_is_known_to_be_in_doubt_and_is_whole_or_not_at_
             found.contains(&format!("{n}|21")),
             "{n} was said to be done"
         );
+    }
+    for n in unsent {
+        let is_there = found.lines().any(|line| line == format!("{n}|21"));
+        assert!(!is_there, "{n} was said not to be");
     }
 }
 

@@ -159,7 +159,7 @@ async fn listening_through_a_pooler_in_transaction_mode_is_found_out_and_explain
     .await;
     let error = sub.listen(&anything(), strings(&["c"])).await.unwrap_err();
     assert!(
-        matches!(&error, PostgresError::Denied(why) if why.contains("listen_url")),
+        matches!(&error, PostgresError::Unavailable(why) if why.contains("listen_url")),
         "{error:?}"
     );
     assert_eq!(postgres.status().state, PostgresState::Refused);

@@ -68,7 +68,7 @@ async fn a_wrong_password_is_a_clear_refusal_that_is_logged_and_never_shows_it()
     ));
     let error = ping(&postgres).await.unwrap_err();
     assert!(
-        matches!(&error, PostgresError::Denied(why) if why.contains("28P01")),
+        matches!(&error, PostgresError::Unavailable(why) if why.contains("28P01")),
         "{error:?}"
     );
     let port = server.port.to_string();
@@ -78,7 +78,7 @@ async fn a_wrong_password_is_a_clear_refusal_that_is_logged_and_never_shows_it()
     let sub = subscription(&postgres);
     eventually("the subscription is refused as well", async || {
         let result = sub.listen(&anything(), strings(&["c"])).await;
-        matches!(result, Err(PostgresError::Denied(_)))
+        matches!(result, Err(PostgresError::Unavailable(why)) if why.contains("28P01"))
     })
     .await;
     let status = postgres.status();
@@ -117,7 +117,7 @@ async fn credentials_of_all_forms_are_used() {
         ping(&postgres).await.unwrap();
         assert_eq!(events(&sub, 1).await, ["c: x"]);
         let none = ping(&at(&server.url_of("chat"))).await.unwrap_err();
-        assert!(matches!(none, PostgresError::Denied(_)), "{none:?}");
+        assert!(matches!(none, PostgresError::Unavailable(_)), "{none:?}");
         let socket = server.socket().display();
         let local = format!("postgres:///postgres?host={socket}&port={port}&user=postgres");
         ping(&at(&local)).await.unwrap();
@@ -129,7 +129,7 @@ async fn credentials_of_all_forms_are_used() {
     )))
     .await;
     assert!(
-        matches!(&error, Err(PostgresError::Denied(why)) if why.contains("3D000")),
+        matches!(&error, Err(PostgresError::Unavailable(why)) if why.contains("3D000")),
         "{error:?}"
     );
 }
@@ -173,7 +173,7 @@ async fn tls_trusts_whom_the_options_name_and_nobody_else() {
     ))
     .await;
     assert!(
-        matches!(&error, Err(PostgresError::Denied(why)) if why.contains("does not support TLS")),
+        matches!(&error, Err(PostgresError::Unavailable(why)) if why.contains("does not support TLS")),
         "{error:?}"
     );
     server.kill();
@@ -208,7 +208,7 @@ async fn tls_trusts_whom_the_options_name_and_nobody_else() {
     // Opportunistic: whoever it is.
     ping(&at(&url("prefer"))).await.unwrap();
     let error = ping(&at(&url("disable"))).await.unwrap_err();
-    assert!(matches!(error, PostgresError::Denied(_)), "{error:?}");
+    assert!(matches!(error, PostgresError::Unavailable(_)), "{error:?}");
     let elsewhere = TlsOptions {
         server_name: Some("other.example".to_owned()),
         ..trusting
@@ -216,7 +216,7 @@ async fn tls_trusts_whom_the_options_name_and_nobody_else() {
     for refused in [elsewhere, Default::default()] {
         let error = ping(&at_with(&url("require"), refused)).await.unwrap_err();
         assert!(
-            matches!(&error, PostgresError::Denied(why) if why.contains("TLS")),
+            matches!(&error, PostgresError::Unavailable(why) if why.contains("TLS")),
             "{error:?}"
         );
     }
