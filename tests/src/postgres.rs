@@ -121,7 +121,8 @@ impl Postgres {
     /// # Errors
     /// When the operating system refuses.
     pub async fn kill(&self) -> Result<(), Error> {
-        match self.running().take() {
+        let running = self.running().take();
+        match running {
             Some(running) => family::kill(&running.process).await,
             None => Ok(()),
         }
