@@ -10,13 +10,14 @@
 )]
 
 wasmtime::component::bindgen!({
-    path: ["../wit/transport", "../wit/bus", "../wit/redis"],
+    path: ["../wit/transport", "../wit/bus", "../wit/redis", "../wit/postgres"],
     inline: "
         package switchboard:host;
         world plugin {
             include switchboard:transport/transport-with-recovery@0.1.0;
             import switchboard:bus/bus@0.1.0;
             import switchboard:redis/redis@0.1.0;
+            import switchboard:postgres/postgres@0.1.0;
         }
     ",
     world: "switchboard:host/plugin",
@@ -32,6 +33,8 @@ wasmtime::component::bindgen!({
         "switchboard:redis/redis.client": crate::capabilities::redis::ClientHandle,
         "switchboard:redis/redis.reader": crate::capabilities::redis::ReaderHandle,
         "switchboard:redis/redis.subscription": crate::capabilities::redis::SubscriptionHandle,
+        "switchboard:postgres/postgres.client": crate::capabilities::postgres::ClientHandle,
+        "switchboard:postgres/postgres.subscription": crate::capabilities::postgres::SubscriptionHandle,
     },
 });
 
@@ -42,4 +45,5 @@ pub(crate) const INTERFACES: &[&str] = &[
     "switchboard:transport/node@0.1.0",
     "switchboard:bus/bus@0.1.0",
     "switchboard:redis/redis@0.1.0",
+    "switchboard:postgres/postgres@0.1.0",
 ];

@@ -8,7 +8,7 @@ use crate::{
     Error,
     adapter::Attachment,
     api::Operators,
-    capabilities::{bus::BusStatus, redis::RedisStatus},
+    capabilities::{bus::BusStatus, postgres::PostgresStatus, redis::RedisStatus},
     cluster::{
         Cluster, ClusterNode, Namespace, NodeEvents, NodeId, Stats, Switch, SwitchError,
         SwitchReport, Switchable, Switched,
@@ -61,6 +61,8 @@ pub struct Status {
     pub buses: BTreeMap<String, BusStatus>,
     /// The Redis connections that it uses, by name.
     pub redis: BTreeMap<String, RedisStatus>,
+    /// The Postgres connections that it uses, by name.
+    pub postgres: BTreeMap<String, PostgresStatus>,
 }
 
 impl Board {
@@ -80,7 +82,7 @@ impl Board {
                 transport = name,
                 "cluster.connection_state_recovery is on, but this transport keeps no sessions: \
                  events get no offsets, and no client can recover; choose a transport that does \
-                 (redis-streams), or turn it off"
+                 (redis-streams, or postgres with `durable`), or turn it off"
             );
             options.connection_state_recovery = false;
         }
@@ -221,6 +223,10 @@ impl Board {
             cluster: self.0.cluster.stats(),
             buses: home.as_ref().map(|line| line.buses()).unwrap_or_default(),
             redis: home.as_ref().map(|line| line.redis()).unwrap_or_default(),
+            postgres: home
+                .as_ref()
+                .map(|line| line.postgres())
+                .unwrap_or_default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::{Error, Redis, RedisCluster, Sentinel};
+use crate::{Error, Postgres, Redis, RedisCluster, Sentinel};
 
 /// Masters of a Redis Cluster: fewer are no cluster to most programs.
 const MASTERS: usize = 3;
@@ -24,6 +24,8 @@ pub enum Backend {
     RedisCluster,
     /// Two Redis servers under the watch of three Sentinels.
     Sentinel,
+    /// A Postgres server of the cluster's own.
+    Postgres,
 }
 
 /// One that runs; it ends with this value.
@@ -33,6 +35,7 @@ pub(crate) enum Running {
     Redis(Box<Redis>),
     RedisCluster(RedisCluster),
     Sentinel(Box<Sentinel>),
+    Postgres(Box<Postgres>),
 }
 
 impl Backend {
@@ -46,6 +49,7 @@ impl Backend {
             }
             Self::RedisCluster => Running::RedisCluster(RedisCluster::start(MASTERS).await?),
             Self::Sentinel => Running::Sentinel(Box::new(Sentinel::start().await?)),
+            Self::Postgres => Running::Postgres(Box::new(Postgres::start().await?)),
         })
     }
 }
@@ -62,6 +66,7 @@ impl Running {
                 at.insert("master".into(), Value::String(Sentinel::MASTER.into()));
                 ("redis", entry("sentinel", Value::Table(at)))
             }
+            Self::Postgres(postgres) => ("postgres", entry("url", Value::String(postgres.url()))),
         })
     }
 }

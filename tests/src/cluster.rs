@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use toml::{Table, Value};
 
 use crate::{
-    Error, Launch, NodeLaunch, Parser, Redis, RedisCluster, Sentinel, Server, Transport,
+    Error, Launch, NodeLaunch, Parser, Postgres, Redis, RedisCluster, Sentinel, Server, Transport,
     backend::{Running, bus_path, text},
     built,
     transport::Started,
@@ -269,6 +269,14 @@ impl Cluster {
     pub fn redis(&self) -> Option<&Redis> {
         match &self.backend {
             Running::Redis(redis) => Some(redis),
+            _ => None,
+        }
+    }
+
+    /// The Postgres server that its servers meet at, if they do.
+    pub fn postgres(&self) -> Option<&Postgres> {
+        match &self.backend {
+            Running::Postgres(postgres) => Some(postgres),
             _ => None,
         }
     }

@@ -7,8 +7,8 @@ use tokio::process::{Child, Command};
 
 use crate::Error;
 
-/// Waits for the end of standard input; then kills a process and removes its folder.
-const SCRIPT: &str = r#"read -r _; kill -9 "$1"; rm -rf "$2""#;
+/// Waits for the end of standard input; then kills a process, if one is named, and removes a folder.
+const SCRIPT: &str = r#"read -r _; [ -z "$1" ] || kill -9 "$1"; rm -rf "$2""#;
 
 /// A shell that kills a server when this process ends, however it ends. Dropping it only ends the
 /// watch, so drop it before the server is reaped: afterwards its number may be another process's.
@@ -22,8 +22,17 @@ pub(crate) struct Guard {
 impl Guard {
     /// Watches over a process that keeps its files in `folder`.
     pub(crate) fn over(pid: u32, folder: &Path) -> Result<Self, Error> {
+        Self::watch(&pid.to_string(), folder)
+    }
+
+    /// Watches over a folder that no process uses at the end.
+    pub(crate) fn over_folder(folder: &Path) -> Result<Self, Error> {
+        Self::watch("", folder)
+    }
+
+    fn watch(pid: &str, folder: &Path) -> Result<Self, Error> {
         let shell = Command::new("sh")
-            .args(["-c", SCRIPT, "guard", &pid.to_string()])
+            .args(["-c", SCRIPT, "guard", pid])
             .arg(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -34,6 +34,7 @@ mod node_emitter;
 mod node_script;
 mod node_server;
 mod port;
+mod postgres;
 mod process;
 pub mod protocol;
 mod proxy;
@@ -54,6 +55,7 @@ pub use log::Log;
 pub use node_emitter::NodeEmitter;
 pub(crate) use node_script::node_script;
 pub use node_server::{NodeAdapter, NodeLaunch};
+pub use postgres::Postgres;
 pub use process::Process;
 pub use protocol::{
     Ack, Acks, Answers, Binary, ClientAck, Flood, FloodReport, Looked, NodeAnswer, NodeEvent,

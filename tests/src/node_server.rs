@@ -26,8 +26,10 @@ pub enum NodeAdapter {
     Streams,
     /// The same over `ioredis`.
     StreamsIoredis,
-    /// `@socket.io/postgres-adapter` over `pg`.
+    /// `@socket.io/postgres-adapter` 0.5 over `pg`.
     Postgres,
+    /// The same, version 0.4.
+    Postgres04,
 }
 
 impl NodeAdapter {
@@ -52,6 +54,7 @@ impl NodeAdapter {
             Self::Streams => "streams",
             Self::StreamsIoredis => "streams-ioredis",
             Self::Postgres => "postgres",
+            Self::Postgres04 => "postgres-0.4",
         }
     }
 }

@@ -26,7 +26,7 @@ const VARIABLE: &str = "SWITCHBOARD_TEST_TRANSPORT";
 #[macro_export]
 macro_rules! each_transport {
     ($then:ident) => {
-        $then! { local redis redis_sharded redis_streams }
+        $then! { local redis redis_sharded redis_streams postgres postgres_durable }
     };
 }
 
@@ -124,6 +124,18 @@ impl Transport {
     pub fn redis_sharded_cluster() -> Self {
         let cluster = Self::redis_sharded().backend(Backend::RedisCluster);
         cluster.label("redis_sharded_cluster")
+    }
+
+    /// The plugin `postgres`, as Node's `@socket.io/postgres-adapter`.
+    pub fn postgres() -> Self {
+        Self::plugin("postgres").backend(Backend::Postgres)
+    }
+
+    /// The same with all messages in the table.
+    pub fn postgres_durable() -> Self {
+        Self::postgres()
+            .label("postgres_durable")
+            .toml("[transports.postgres.options]\ndurable = true")
     }
 
     /// Some plugin, on a bus, of which no more is expected than of every plugin.

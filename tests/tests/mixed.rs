@@ -39,6 +39,9 @@ with_each_adapter! {
     sharded_ioredis redis_sharded ShardedIoredis
     streams redis_streams Streams
     streams_ioredis redis_streams StreamsIoredis
+    postgres postgres Postgres
+    postgres_0_4 postgres Postgres04
+    postgres_durable postgres_durable Postgres
 }
 
 /// The same on a Redis Cluster, where what differs is the way of a message, not its contents.
@@ -89,15 +92,24 @@ async fn mixed(
         .start()
         .await?;
     let mut launch = NodeLaunch::new(adapter);
-    launch = match (cluster.redis(), cluster.redis_cluster()) {
-        (_, Some(redis)) => launch.redis_cluster(redis.urls()),
-        (redis, _) => launch.url(redis.map(|redis| redis.url()).unwrap_or_default()),
+    launch = match cluster.redis_cluster() {
+        Some(redis) => launch.redis_cluster(redis.urls()),
+        None => launch.url(url(&cluster)),
     };
     if is_sharded {
         launch = launch.options(json!({ "subscriptionMode": "static" }));
     }
     cluster.add_node_js(launch).await?;
     Ok(cluster)
+}
+
+/// Where the servers of a cluster meet.
+fn url(cluster: &Cluster) -> String {
+    match (cluster.redis(), cluster.postgres()) {
+        (Some(redis), _) => redis.url(),
+        (_, Some(postgres)) => postgres.url(),
+        _ => String::new(),
+    }
 }
 
 async fn story(transport: Transport, adapter: NodeAdapter, parser: Parser) -> Outcome {
@@ -118,8 +130,10 @@ async fn act(
     other: usize,
 ) -> Outcome {
     // In a Redis Cluster the package `redis` sends each PUBLISH to whichever node, and what a Node.js
-    // server sends in the classic mode comes in any order.
-    let is_in_order = actor != NODE_JS || cluster.redis_cluster().is_none();
+    // server sends in the classic mode comes in any order. Over Postgres it uses several connections,
+    // and what has a row takes longer.
+    let is_ordered = cluster.redis_cluster().is_none() && cluster.postgres().is_none();
+    let is_in_order = actor != NODE_JS || is_ordered;
     let in_order = |mut values: Vec<Value>| {
         if !is_in_order {
             values.sort_by_key(Value::to_string);
@@ -256,11 +270,13 @@ async fn a_socket_of_a_node_server_is_found_by_its_id() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_emitter_reaches_node_servers() -> Outcome {
-    for transport in [Transport::redis(), Transport::redis_sharded()] {
-        let adapter = match transport.name() {
-            "redis" => NodeAdapter::Redis,
-            _ => NodeAdapter::Sharded,
-        };
+    let each = [
+        (Transport::redis(), NodeAdapter::Redis),
+        (Transport::redis_sharded(), NodeAdapter::Sharded),
+        (Transport::postgres(), NodeAdapter::Postgres),
+        (Transport::postgres_durable(), NodeAdapter::Postgres),
+    ];
+    for (transport, adapter) in each {
         let cluster = mixed(transport, adapter, Parser::Common).await?;
         let clients = Clients::start().await?;
         let node = cluster.node(NODE_JS);
@@ -295,20 +311,42 @@ async fn our_emitter_reaches_node_servers() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_emitter_reaches_our_servers() -> Outcome {
-    let cluster = mixed(Transport::redis(), NodeAdapter::Redis, Parser::Common).await?;
+    from_nodes_emitter(Transport::redis(), NodeAdapter::Redis, NodeEmitter::Redis).await
+}
+
+/// Its messages name no namespace, so Node's own servers have not heard them since version 0.4.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_emitter_for_postgres_reaches_our_servers() -> Outcome {
+    for transport in [Transport::postgres(), Transport::postgres_durable()] {
+        from_nodes_emitter(transport, NodeAdapter::Postgres, NodeEmitter::Postgres).await?;
+    }
+    Ok(())
+}
+
+async fn from_nodes_emitter(
+    transport: Transport,
+    adapter: NodeAdapter,
+    emitter: NodeEmitter,
+) -> Outcome {
+    let cluster = mixed(transport, adapter, Parser::Common).await?;
     let clients = Clients::start().await?;
     let ours = Connect::default().room("far");
     let ours = clients.connect(cluster.node(0).url(), ours).await?;
-    let url = cluster.redis().map(|redis| redis.url()).unwrap_or_default();
-    let emitter = NodeEmitter::Redis.start(&url, &json!({})).await?;
+    let emitter = emitter.start(&url(&cluster), &json!({})).await?;
     let there = Select::all().to("far");
     let args = json!([bytes(&[7]), "x"]);
     emitter.emit(&there, "news", args.clone()).await?;
     assert_eq!(ours.wait_for("news", 1).await?, [args]);
     emitter.join(&there, &["hall"]).await?;
-    emitter
-        .emit(&Select::all().to("hall"), "in", json!([]))
-        .await?;
+    let hall = Select::all().to("hall");
+    // Over Postgres each order has a connection of its own.
+    until(
+        "the socket to be in the hall",
+        || cluster.node(0).remote_sockets(&hall),
+        |found| found.len() == 1,
+    )
+    .await?;
+    emitter.emit(&hall, "in", json!([])).await?;
     ours.wait_for("in", 1).await?;
     emitter.server_side_emit("/", "note", json!([5])).await?;
     until(
@@ -320,4 +358,49 @@ async fn nodes_emitter_reaches_our_servers() -> Outcome {
     emitter.disconnect(&there, false).await?;
     ours.wait_until_disconnected().await?;
     Ok(())
+}
+
+/// Around the size from which on a message is no notification any more, each size arrives, in its
+/// order. Of what Node.js sends the one of exactly 8000 bytes is lost, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_size_around_the_limit_of_notifications_arrives() -> Outcome {
+    const SIZES: std::ops::Range<usize> = 7_700..8_060;
+    for transport in [Transport::postgres(), Transport::postgres_durable()] {
+        let cluster = mixed(transport, NodeAdapter::Postgres, Parser::Common).await?;
+        let clients = Clients::start().await?;
+        let ours = clients.connect(cluster.node(1).url(), Connect::default());
+        let theirs = clients.connect(cluster.node(NODE_JS).url(), Connect::default());
+        let (ours, theirs) = (ours.await?, theirs.await?);
+        let sent: Vec<Value> = SIZES.map(|n| json!(["x".repeat(n)])).collect();
+        for args in &sent {
+            let all = Select::all();
+            cluster
+                .node(0)
+                .broadcast(&all, "ours", args.clone())
+                .await?;
+        }
+        assert_eq!(ours.wait_for("ours", sent.len()).await?, sent);
+        let mut heard = theirs.wait_for("ours", sent.len()).await?;
+        heard.sort_by_key(size);
+        assert_eq!(heard, sent);
+
+        for args in &sent {
+            let all = Select::all();
+            cluster
+                .node(NODE_JS)
+                .broadcast(&all, "theirs", args.clone())
+                .await?;
+        }
+        let mut heard = ours.wait_for("theirs", sent.len() - 1).await?;
+        heard.sort_by_key(size);
+        let is_lost = |args: &&Value| !heard.contains(args);
+        assert_eq!(sent.iter().filter(is_lost).count(), 1);
+        heard.dedup();
+        assert_eq!(heard.len(), sent.len() - 1);
+    }
+    Ok(())
+}
+
+fn size(args: &Value) -> usize {
+    args[0].as_str().map_or(0, str::len)
 }

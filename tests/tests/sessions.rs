@@ -1,5 +1,6 @@
 //! Sessions for connection state recovery, in one Redis with a Node.js server: what one has saved the
-//! other gives back, with what was missed.
+//! other gives back, with what was missed. In Postgres, where Node's adapter has none, servers of ours
+//! do so among themselves.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -189,4 +190,64 @@ macro_rules! with_each_client {
 with_each_client! {
     redis Streams
     ioredis StreamsIoredis
+}
+
+/// A session that one server has saved is restored by another one, once, with what was missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_on_a_durable_postgres_share_sessions() -> Outcome {
+    let cluster = Cluster::builder()
+        .nodes(2)
+        .transport(Transport::postgres_durable())
+        .toml(WITH_OFFSETS)
+        .start()
+        .await?;
+    let open = || Board::open(Config::from_file(cluster.config()).unwrap());
+    let (saving, restoring) = (open().await.unwrap(), open().await.unwrap());
+    let (ours, other) = (cluster.node(0), cluster.node(1));
+    let clients = Clients::start().await?;
+    let here = clients.connect(ours.url(), Connect::default()).await?;
+    let there = clients.connect(other.url(), Connect::default()).await?;
+
+    // The same event has the same offset at every server, whichever sent it.
+    ours.broadcast(&Select::all(), "news", json!([1])).await?;
+    assert_eq!(news(&here, 1).await?, news(&there, 1).await?);
+    other.broadcast(&Select::all(), "news", json!([2])).await?;
+    assert_eq!(news(&here, 2).await?, news(&there, 2).await?);
+    let (_, offset) = news(&here, 2).await?.pop().unwrap();
+
+    let pid = PrivateId::random().unwrap();
+    let session = Session::new(pid.clone(), "ours-0123456789-ours", ["hall"]);
+    let session = session.with_data(&json!({ "name": "ada" })).unwrap();
+    saving.persist_session(&session, TTL).await.unwrap();
+    let hall = Select::all().to("hall");
+    let own = Select::all().to("ours-0123456789-ours");
+    for (count, (from, select)) in [
+        (ours, hall.clone()),
+        (other, Select::all().except("hall")),
+        (ours, Select::all().to("elsewhere")),
+        (ours, hall.clone().volatile()),
+        (other, own),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        from.broadcast(&select, "news", json!([3 + count])).await?;
+        // One after the other, also from different servers.
+        from.broadcast(&Select::all(), "fence", json!([])).await?;
+        here.wait_for("fence", count + 1).await?;
+    }
+    let restored = restoring.restore_session("/", &pid, offset.clone(), 100);
+    let restored = restored.await.unwrap().unwrap();
+    assert_eq!(restored.session.sid().as_str(), "ours-0123456789-ours");
+    let missed = restored.missed.iter();
+    let missed: Vec<_> = missed
+        .filter(|packet| packet.event() == "news")
+        .map(|packet| packet.as_json())
+        .collect();
+    assert_eq!(missed, [r#"["news",3]"#, r#"["news",7]"#]);
+    let again = restoring.restore_session("/", &pid, offset, 100).await;
+    assert_eq!(again, Ok(None));
+    saving.close().await;
+    restoring.close().await;
+    Ok(())
 }

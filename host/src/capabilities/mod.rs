@@ -6,9 +6,14 @@
 //! a plugin which traps half-way has lost nothing; what it sends through the bus leaves then, too. A
 //! request that is answered in the call itself, as by Redis, has taken effect at once.
 
+mod backoff;
 pub mod bus;
 pub mod handout;
+pub mod postgres;
+mod prefix;
 pub mod redis;
+mod secret;
+mod tls;
 mod wake;
 
 use std::{
@@ -18,7 +23,14 @@ use std::{
 
 use bus::{Bus, BusError, BusOptions, BusStatus};
 use handout::Rollback;
+use postgres::{
+    Postgres, PostgresError, PostgresOptions, PostgresPermit, PostgresStatus,
+    Subscription as PostgresSubscription,
+};
+pub use prefix::Prefix;
 use redis::{Redis, RedisError, RedisOptions, RedisPermit, RedisStatus, Subscription};
+pub use secret::Secret;
+pub use tls::TlsOptions;
 pub(crate) use wake::Wake;
 
 use crate::config::Resolved;
@@ -29,6 +41,7 @@ pub(crate) struct Connections {
     node: Arc<str>,
     buses: Mutex<HashMap<String, Bus>>,
     redis: Mutex<HashMap<String, Redis>>,
+    postgres: Mutex<HashMap<String, Postgres>>,
 }
 
 impl Connections {
@@ -37,6 +50,7 @@ impl Connections {
             node,
             buses: Mutex::default(),
             redis: Mutex::default(),
+            postgres: Mutex::default(),
         }
     }
 
@@ -58,6 +72,24 @@ impl Connections {
         let redis = Redis::new(name, options.clone())?;
         all.insert(name.to_owned(), redis.clone());
         Ok(redis)
+    }
+
+    fn postgres(&self, name: &str, options: &PostgresOptions) -> Result<Postgres, PostgresError> {
+        let mut all = self.lock_postgres();
+        if let Some(postgres) = all.get(name) {
+            return Ok(postgres.clone());
+        }
+        let postgres = Postgres::new(name, options.clone())?;
+        all.insert(name.to_owned(), postgres.clone());
+        Ok(postgres)
+    }
+
+    /// How each open Postgres connection is doing.
+    pub(crate) fn postgres_status(&self) -> BTreeMap<String, PostgresStatus> {
+        self.lock_postgres()
+            .iter()
+            .map(|(name, postgres)| (name.clone(), postgres.status()))
+            .collect()
     }
 
     /// How each open Redis connection is doing.
@@ -85,6 +117,9 @@ impl Connections {
         self.lock_redis()
             .drain()
             .for_each(|(_, redis)| redis.close());
+        self.lock_postgres()
+            .drain()
+            .for_each(|(_, postgres)| postgres.close());
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Bus>> {
@@ -93,6 +128,10 @@ impl Connections {
 
     fn lock_redis(&self) -> MutexGuard<'_, HashMap<String, Redis>> {
         self.redis.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_postgres(&self) -> MutexGuard<'_, HashMap<String, Postgres>> {
+        self.postgres.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,6 +166,20 @@ impl Granted {
     }
 }
 
+impl Granted {
+    /// The Postgres connection that a plugin names, and what it may do there; the error is for the
+    /// plugin's eyes and names the key to set.
+    fn postgres(&self, name: &str) -> Result<(Postgres, Arc<PostgresPermit>), String> {
+        let granted = self.resolved.postgres(name);
+        let (options, permit) = granted.map_err(|denied| denied.to_string())?;
+        let postgres = self
+            .connections
+            .postgres(name, options)
+            .map_err(|error| format!("[connections.postgres.{name}]: {error}"))?;
+        Ok((postgres, Arc::clone(permit)))
+    }
+}
+
 /// What one instance has of the capabilities.
 pub(crate) struct CapabilityState {
     /// Only one instance may take events, or one would acknowledge what another took.
@@ -151,6 +204,8 @@ pub(crate) struct Effects {
     taken: Vec<Bus>,
     /// Redis subscriptions whose messages were handed out.
     taken_messages: Vec<Subscription>,
+    /// Postgres subscriptions whose notifications were handed out.
+    taken_notifications: Vec<PostgresSubscription>,
 }
 
 impl Effects {
@@ -168,6 +223,13 @@ impl Effects {
         let mut known = self.taken_messages.iter();
         if !known.any(|known| known.is_same(subscription)) {
             self.taken_messages.push(subscription.clone());
+        }
+    }
+
+    fn took_notifications_from(&mut self, subscription: &PostgresSubscription) {
+        let mut known = self.taken_notifications.iter();
+        if !known.any(|known| known.is_same(subscription)) {
+            self.taken_notifications.push(subscription.clone());
         }
     }
 
@@ -190,6 +252,13 @@ impl Effects {
                 subscription.rollback(Rollback::Harmless)
             }
         }
+        for subscription in self.taken_notifications.drain(..) {
+            if delivered {
+                subscription.commit()
+            } else {
+                subscription.rollback(Rollback::Harmless)
+            }
+        }
     }
 
     /// The plugin died in the call: nothing was sent, and what it took is handed out again.
@@ -203,6 +272,9 @@ impl Effects {
             bus.rollback(reason);
         }
         for subscription in self.taken_messages.drain(..) {
+            subscription.rollback(reason);
+        }
+        for subscription in self.taken_notifications.drain(..) {
             subscription.rollback(reason);
         }
     }

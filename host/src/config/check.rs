@@ -33,6 +33,13 @@ pub(super) fn check(config: &Config, document: &Document, problems: &mut Problem
             checker.problem(&["connections", "redis", name.as_str(), key], &problem);
         }
     }
+    let postgres = &config.connections.postgres;
+    checker.count(&["connections", "postgres"], postgres.len(), MAX_ENTRIES);
+    for (name, options) in postgres {
+        for (key, problem) in options.problems() {
+            checker.problem(&["connections", "postgres", name.as_str(), key], &problem);
+        }
+    }
     checker.count(&["transports"], config.transports.len(), MAX_ENTRIES);
     for (name, transport) in &config.transports {
         let path = ["transports", name.as_str()];
@@ -55,6 +62,16 @@ pub(super) fn check(config: &Config, document: &Document, problems: &mut Problem
             }
         }
         let names: Vec<ConnectionName> = redis.keys().cloned().collect();
+        let granted = granted.map(|grant| &grant.connection);
+        checker.grants(&path, granted.collect(), &names);
+        let path = [path[0], path[1], "grants", "postgres"];
+        let granted = transport.grants.iter().flat_map(|grants| &grants.postgres);
+        for grant in granted.clone() {
+            for (key, problem) in grant.rights.problems(false) {
+                checker.problem(&path, &format!("has `{key}`, which {problem}"));
+            }
+        }
+        let names: Vec<ConnectionName> = postgres.keys().cloned().collect();
         let granted = granted.map(|grant| &grant.connection);
         checker.grants(&path, granted.collect(), &names);
     }

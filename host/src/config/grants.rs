@@ -10,7 +10,11 @@ use serde::{
 };
 
 use super::{ConnectionName, InvalidName};
-use crate::capabilities::redis::{CommandName, Prefix, RedisRights};
+use crate::capabilities::{
+    Prefix,
+    postgres::PostgresRights,
+    redis::{CommandName, RedisRights},
+};
 
 /// Most grants of one kind.
 pub(super) const MAX_GRANTS: usize = 256;
@@ -27,6 +31,8 @@ pub struct Grants {
     pub bus: Vec<Grant>,
     /// Connections of the `redis` capability, by their names in `[connections.redis]`.
     pub redis: Vec<RedisGrant>,
+    /// Connections of the `postgres` capability, by their names in `[connections.postgres]`.
+    pub postgres: Vec<PostgresGrant>,
 }
 
 /// One grant of a Redis connection: its name, or a table that narrows what may be done there.
@@ -44,6 +50,28 @@ pub struct RedisGrant {
 }
 
 impl RedisGrant {
+    /// Is this a grant for the connection?
+    pub fn covers(&self, connection: &ConnectionName) -> bool {
+        self.connection.covers(connection)
+    }
+}
+
+/// One grant of a Postgres connection: its name, or a table that says what may be done there. Where
+/// a plugin asks, a name alone asks for nothing.
+///
+/// ```toml
+/// postgres = [{ connection = "main", tables = ["chat_*"], channels = ["chat#*"], create = true }]
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PostgresGrant {
+    /// For which connection it is.
+    pub connection: Which,
+    /// What may be done there.
+    pub rights: PostgresRights,
+}
+
+impl PostgresGrant {
     /// Is this a grant for the connection?
     pub fn covers(&self, connection: &ConnectionName) -> bool {
         self.connection.covers(connection)
@@ -192,6 +220,54 @@ impl<'de> Deserialize<'de> for RedisGrant {
                         commands: table.commands,
                         keys: table.keys,
                         channels: table.channels,
+                    },
+                })
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PostgresTable {
+    connection: Which,
+    tables: Option<Vec<Prefix>>,
+    channels: Option<Vec<Prefix>>,
+    create: Option<bool>,
+    sql: Option<bool>,
+}
+
+impl<'de> Deserialize<'de> for PostgresGrant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = PostgresGrant;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "the name of a connection, or a table with the key `connection` and what of \
+                     `tables`, `channels`, `create` and `sql` is granted",
+                )
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<PostgresGrant, E> {
+                let connection = text.parse().map_err(E::custom)?;
+                let rights = PostgresRights::default();
+                Ok(PostgresGrant { connection, rights })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PostgresGrant, A::Error> {
+                let table = PostgresTable::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(PostgresGrant {
+                    connection: table.connection,
+                    rights: PostgresRights {
+                        tables: table.tables,
+                        channels: table.channels,
+                        create: table.create,
+                        sql: table.sql,
                     },
                 })
             }

@@ -32,7 +32,7 @@ use self::document::{Document, Origin, Problems};
 pub use self::{
     builder::ConfigBuilder,
     document::{ConfigError, Problem},
-    grants::{Grant, Grants, RedisGrant, Which},
+    grants::{Grant, Grants, PostgresGrant, RedisGrant, Which},
     limits::{LimitOverrides, Limits},
     names::{ClusterName, ConnectionName, InvalidName, MAX_NAME_BYTES, PluginName},
     resolve::{Denied, Resolved},
@@ -220,6 +220,12 @@ fn anchor_paths(config: &mut Config, document: &Document, base: &Path) {
     }
     for (name, options) in &mut config.connections.redis {
         let key = ["connections", "redis", name.as_str(), "tls", "ca_file"];
+        if let Some(path) = &mut options.tls.ca_file {
+            anchor(path, &key);
+        }
+    }
+    for (name, options) in &mut config.connections.postgres {
+        let key = ["connections", "postgres", name.as_str(), "tls", "ca_file"];
         if let Some(path) = &mut options.tls.ca_file {
             anchor(path, &key);
         }

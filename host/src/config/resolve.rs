@@ -12,6 +12,7 @@ use super::{
 use crate::{
     capabilities::{
         bus::BusOptions,
+        postgres::{PostgresOptions, PostgresPermit, PostgresRights},
         redis::{RedisOptions, RedisPermit, RedisRights},
     },
     plugins::PluginFile,
@@ -45,10 +46,14 @@ pub struct Resolved {
     pub warnings: Vec<String>,
     buses: BTreeMap<ConnectionName, Result<BusOptions, Refusal>>,
     redis: BTreeMap<ConnectionName, Result<GrantedRedis, Refusal>>,
+    postgres: BTreeMap<ConnectionName, Result<GrantedPostgres, Refusal>>,
 }
 
 /// A Redis, and what may be done there.
 type GrantedRedis = (RedisOptions, Arc<RedisPermit>);
+
+/// A Postgres, and what may be done there.
+type GrantedPostgres = (PostgresOptions, Arc<PostgresPermit>);
 
 /// Who withholds a connection that is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +97,11 @@ impl Config {
             warnings: Vec::new(),
             buses: self.buses(plugin.manifest.grants.as_ref(), operator.grants.as_ref()),
             redis: self.redis(
+                &plugin.name,
+                plugin.manifest.grants.as_ref(),
+                operator.grants.as_ref(),
+            ),
+            postgres: self.postgres(
                 &plugin.name,
                 plugin.manifest.grants.as_ref(),
                 operator.grants.as_ref(),
@@ -158,6 +168,40 @@ impl Config {
     }
 }
 
+impl Config {
+    fn postgres(
+        &self,
+        plugin: &PluginName,
+        asked: Option<&Grants>,
+        allowed: Option<&Grants>,
+    ) -> BTreeMap<ConnectionName, Result<GrantedPostgres, Refusal>> {
+        let rights = |grants: &Grants, name: &ConnectionName| -> Vec<PostgresRights> {
+            let covering = grants.postgres.iter().filter(|grant| grant.covers(name));
+            covering.map(|grant| grant.rights.clone()).collect()
+        };
+        let mut all = BTreeMap::new();
+        for (name, options) in &self.connections.postgres {
+            let asked = asked.map(|grants| rights(grants, name));
+            // Whatever reaches a network must be allowed in so many words.
+            let allowed = allowed
+                .map(|grants| rights(grants, name))
+                .unwrap_or_default();
+            let granted = match asked {
+                Some(asked) if asked.is_empty() => Err(Refusal::NotAsked),
+                _ if allowed.is_empty() => Err(Refusal::NotAllowed),
+                Some(asked) => Ok((asked, Some(allowed))),
+                None => Ok((allowed, None)),
+            };
+            let granted = granted.map(|(asked, allowed)| {
+                let permit = PostgresPermit::new(plugin.as_str(), name.as_str(), asked, allowed);
+                (options.clone(), Arc::new(permit))
+            });
+            all.insert(name.clone(), granted);
+        }
+        all
+    }
+}
+
 impl Resolved {
     /// The buses that the plugin may use.
     pub fn buses(&self) -> impl Iterator<Item = (&ConnectionName, &BusOptions)> {
@@ -207,6 +251,42 @@ impl Resolved {
             )),
             None => denied(self.unknown_redis(name)),
         }
+    }
+
+    /// The Postgres that the plugin names, and what it may do there. The name is the plugin's: any
+    /// text.
+    ///
+    /// # Errors
+    /// The text says why not, and which key would change that.
+    pub fn postgres(&self, name: &str) -> Result<&(PostgresOptions, Arc<PostgresPermit>), Denied> {
+        let plugin = &self.name;
+        let denied = |text| Err(Denied(text));
+        match self.postgres.get(name) {
+            Some(Ok(granted)) => Ok(granted),
+            Some(Err(Refusal::NotAsked)) => denied(format!(
+                "the manifest of `{plugin}` does not ask for the Postgres `{name}`: add it to \
+                 `grants.postgres` in {plugin}.toml beside the plugin"
+            )),
+            Some(Err(Refusal::NotAllowed)) => denied(format!(
+                "`{plugin}` may not use the Postgres `{name}`: allow it with grants = {{ postgres \
+                 = [\"{name}\"] }} in [transports.{plugin}]"
+            )),
+            None => denied(self.unknown_postgres(name)),
+        }
+    }
+
+    fn unknown_postgres(&self, name: &str) -> String {
+        if name.parse::<ConnectionName>().is_err() {
+            // Any text at all, so it is cut before it gets into a log.
+            let shown: String = name.chars().take(super::MAX_NAME_BYTES).collect();
+            return format!("{shown:?} cannot be a Postgres: {}", super::InvalidName);
+        }
+        let known: Vec<&str> = self.postgres.keys().map(ConnectionName::as_str).collect();
+        let hint = suggest::hint(name, &known);
+        format!(
+            "there is no Postgres `{name}`: add [connections.postgres.{name}] with url = \
+             \"postgres://USER@HOST/DATABASE\"{hint}"
+        )
     }
 
     fn unknown_redis(&self, name: &str) -> String {
@@ -264,6 +344,20 @@ impl Resolved {
                 continue;
             };
             if let Err(denied) = self.redis(name.as_str()) {
+                self.warnings.push(denied.to_string());
+            }
+        }
+        for grant in asked.iter().flat_map(|grants| &grants.postgres) {
+            for (key, problem) in grant.rights.problems(true) {
+                self.warnings.push(format!(
+                    "`{key}` of `grants.postgres` in {}.toml {problem}",
+                    self.name
+                ));
+            }
+            let super::Which::Named(name) = &grant.connection else {
+                continue;
+            };
+            if let Err(denied) = self.postgres(name.as_str()) {
                 self.warnings.push(denied.to_string());
             }
         }
@@ -397,6 +491,85 @@ mod tests {
             ),
         ] {
             let error = Config::from_toml(config, "/").unwrap_err().to_string();
+            assert!(
+                error.contains(expected),
+                "expected {expected:?} in {error:?}"
+            );
+            assert!(!error.contains("hunter2"), "{error:?}");
+            assert_eq!(error.lines().count(), 1, "one mistake, one line: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_postgres_is_granted_only_when_the_operator_says_so() {
+        let config = "connections.postgres.main.url = 'postgres://h'\n";
+        let granted = |manifest: &str, operator: &str| {
+            let resolved = resolve(manifest, &format!("{config}{operator}")).unwrap();
+            (resolved.postgres("main").is_ok(), resolved.warnings.len())
+        };
+        let asks =
+            "grants.postgres = [{ connection = 'main', tables = ['t*'], channels = ['c*'] }]";
+        let allows = "transports.local.grants.postgres = ['main']";
+        for (asked, operator, expected) in [
+            ("", "", (false, 0)),
+            (asks, "", (false, 1)),
+            (asks, "transports.local.grants.bus = ['main']", (false, 1)),
+            (asks, allows, (true, 0)),
+            (asks, "transports.local.grants.postgres = ['*']", (true, 0)),
+            ("", allows, (true, 0)),
+            // The bus is asked for in vain, too.
+            ("grants.bus = ['main']", allows, (false, 1)),
+            // A name alone asks for nothing, and that is pointed out.
+            ("grants.postgres = ['main']", allows, (true, 1)),
+        ] {
+            let is_granted = granted(asked, operator);
+            assert_eq!(is_granted, expected, "for {asked:?} and {operator:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_postgres_is_refused_by_its_key_and_a_secret_is_not_repeated() {
+        let url = "connections.postgres.main.url = 'postgres://h'\n";
+        let with_url = |rest: &str| format!("{url}{rest}");
+        for (config, expected) in [
+            (
+                "connections.postgres.main = {}".to_owned(),
+                "`connections.postgres.main.url`",
+            ),
+            (
+                with_url("connections.postgres.main.uri = 'postgres://h'"),
+                "did you mean `url`",
+            ),
+            (
+                "connections.postgres.main.url = 'http://u:hunter2@h'".to_owned(),
+                "postgres://",
+            ),
+            (
+                "connections.postgres.main.url = 'postgres://u:hunter2@h:x/d'".to_owned(),
+                "postgres://user:password@host",
+            ),
+            (
+                with_url("connections.postgres.main.pool_size = 0"),
+                "`connections.postgres.main.pool_size`",
+            ),
+            (
+                with_url("transports.local.grants.postgres = ['mian']"),
+                "did you mean `main`",
+            ),
+            (
+                with_url(
+                    "transports.local.grants.postgres = [{ connection = 'main', tabels = ['t'] }]",
+                ),
+                "did you mean `tables`",
+            ),
+            (
+                with_url(
+                    "transports.local.grants.postgres = [{ connection = 'main', tables = [''] }]",
+                ),
+                "1 to 512 bytes",
+            ),
+        ] {
+            let error = Config::from_toml(&config, "/").unwrap_err().to_string();
             assert!(
                 error.contains(expected),
                 "expected {expected:?} in {error:?}"

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{ClusterName, ConnectionName, Grants, InvalidName, LimitOverrides, PluginName};
 use crate::{
-    capabilities::{bus::BusOptions, redis::RedisOptions},
+    capabilities::{bus::BusOptions, postgres::PostgresOptions, redis::RedisOptions},
     plugins::Digest,
 };
 
@@ -133,6 +133,8 @@ pub struct Connections {
     /// `[connections.redis.NAME]`: Redis servers, clusters, and masters that sentinels watch. None
     /// exists without being named here.
     pub redis: BTreeMap<ConnectionName, RedisOptions>,
+    /// `[connections.postgres.NAME]`: PostgreSQL databases. None exists without being named here.
+    pub postgres: BTreeMap<ConnectionName, PostgresOptions>,
 }
 
 impl Connections {

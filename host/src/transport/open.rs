@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     Error,
-    capabilities::{Connections, Granted, bus::BusStatus, redis::RedisStatus},
+    capabilities::{
+        Connections, Granted, bus::BusStatus, postgres::PostgresStatus, redis::RedisStatus,
+    },
     cluster::{Cluster, NodeId, Publisher, Subscriber},
     config::{self, Config},
     runtime::{Limits, Runtime},
@@ -223,6 +225,11 @@ impl TransportHandle {
     /// Its Redis connections, by name.
     pub fn redis(&self) -> BTreeMap<String, RedisStatus> {
         self.connections.redis_status()
+    }
+
+    /// Its Postgres connections, by name.
+    pub fn postgres(&self) -> BTreeMap<String, PostgresStatus> {
+        self.connections.postgres_status()
     }
 
     /// The session store, if the plugin has one.

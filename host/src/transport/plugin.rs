@@ -144,7 +144,8 @@ impl TransportPlugin {
         let program = load(runtime, &wasm, INTERFACES, limits.allow_wasi, |linker| {
             switchboard::transport::node::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
             switchboard::bus::bus::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-            switchboard::redis::redis::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+            switchboard::redis::redis::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+            switchboard::postgres::postgres::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
         })
         .map_err(|reason| TransportError::Load {
             file: file.clone(),

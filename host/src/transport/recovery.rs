@@ -64,7 +64,8 @@ pub enum RecoveryError {
     /// The transport keeps no sessions: the choice of whoever configured it. Nothing changes that
     /// while the server runs.
     #[error(
-        "the transport keeps no sessions: choose one that supports connection state recovery          (`redis-streams`), or do without"
+        "the transport keeps no sessions: choose one that supports connection state recovery \
+         (`redis-streams`, or `postgres` with `durable`), or do without"
     )]
     Unsupported,
     /// The backend's or the plugin's fault; later it may work.

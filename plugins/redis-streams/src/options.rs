@@ -1,7 +1,11 @@
 //! The operator's options: names and defaults of Node's adapter, plus `connection`.
 
 use serde_json::Value;
-use switchboard_plugin::{Config, OpenFailure, options};
+use switchboard_plugin::{
+    Config, OpenFailure,
+    option::{flag, name, number},
+    options,
+};
 
 /// Longest name or prefix, in bytes: grants must be able to name what begins with it.
 const MAX_NAME_BYTES: usize = 256;
@@ -92,24 +96,35 @@ impl Options {
             &raw.heartbeat_timeout,
         )?;
         Ok(Self {
-            connection: text("connection", raw.connection, DEFAULT_CONNECTION)?,
-            stream_name: text("streamName", raw.stream_name, DEFAULT_NAME)?,
-            stream_count: number("streamCount", raw.stream_count, 1, MAX_STREAMS)?,
-            channel_prefix: text("channelPrefix", raw.channel_prefix, DEFAULT_NAME)?,
-            is_sharded: flag("useShardedPubSub", raw.use_sharded_pubsub)?,
-            max_len: number("maxLen", raw.max_len, DEFAULT_MAX_LEN, u32::MAX)?,
+            connection: name(
+                "connection",
+                raw.connection,
+                DEFAULT_CONNECTION,
+                MAX_NAME_BYTES,
+            )?,
+            stream_name: name("streamName", raw.stream_name, DEFAULT_NAME, MAX_NAME_BYTES)?,
+            stream_count: number("streamCount", raw.stream_count, 1, 1..=MAX_STREAMS)?,
+            channel_prefix: name(
+                "channelPrefix",
+                raw.channel_prefix,
+                DEFAULT_NAME,
+                MAX_NAME_BYTES,
+            )?,
+            is_sharded: flag("useShardedPubSub", raw.use_sharded_pubsub, false)?,
+            max_len: number("maxLen", raw.max_len, DEFAULT_MAX_LEN, 1..=u32::MAX)?,
             read_count: number(
                 "readCount",
                 raw.read_count,
                 DEFAULT_READ_COUNT,
-                MAX_READ_COUNT,
+                1..=MAX_READ_COUNT,
             )?,
-            session_key_prefix: text(
+            session_key_prefix: name(
                 "sessionKeyPrefix",
                 raw.session_key_prefix,
                 DEFAULT_SESSION_KEY_PREFIX,
+                MAX_NAME_BYTES,
             )?,
-            only_plaintext: flag("onlyPlaintext", raw.only_plaintext)?,
+            only_plaintext: flag("onlyPlaintext", raw.only_plaintext, false)?,
         })
     }
 }
@@ -121,60 +136,6 @@ fn no_heartbeats(key: &str, setting: &str, value: &Option<Value>) -> Result<(), 
             "`{key}` has no effect in Node's adapter 0.3 and is the server's affair here: take it \
              out, and set `{setting}` under [cluster] in switchboard.toml if you need to"
         )),
-    }
-}
-
-fn text(key: &str, value: Option<Value>, default: &str) -> Result<String, String> {
-    match value {
-        None => Ok(default.to_owned()),
-        Some(Value::String(text)) if text.is_empty() => Err(format!(
-            "`{key}` is empty: leave it out for the default, or give it a value"
-        )),
-        Some(Value::String(text)) => match text.len() {
-            ..=MAX_NAME_BYTES => Ok(text),
-            len => Err(format!(
-                "`{key}` has {len} bytes: at most {MAX_NAME_BYTES} are allowed"
-            )),
-        },
-        Some(other) => Err(format!(
-            "`{key}` is {}: it must be text in quotes",
-            shown(&other)
-        )),
-    }
-}
-
-fn flag(key: &str, value: Option<Value>) -> Result<bool, String> {
-    match value {
-        None => Ok(false),
-        Some(Value::Bool(on)) => Ok(on),
-        Some(other) => Err(format!(
-            "`{key}` is {}: it must be `true` or `false`",
-            shown(&other)
-        )),
-    }
-}
-
-fn number(key: &str, value: Option<Value>, default: u32, most: u32) -> Result<u32, String> {
-    let Some(value) = value else {
-        return Ok(default);
-    };
-    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-    match number {
-        Some(number) if (1..=most).contains(&number) => Ok(number),
-        _ => Err(format!(
-            "`{key}` is {}: it must be a whole number from 1 to {most}",
-            shown(&value)
-        )),
-    }
-}
-
-/// A value in a message: the operator's own, but it may be long.
-fn shown(value: &Value) -> String {
-    const MAX_CHARS: usize = 64;
-    let text = value.to_string();
-    match text.char_indices().nth(MAX_CHARS) {
-        None => text,
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
     }
 }
 

@@ -4,14 +4,13 @@
 //! Node deletes a session before it knows whether the stream still reaches back to its offset, so
 //! that no second try can succeed. Here it is deleted last, and only who deletes it hands it out.
 
-use std::collections::HashSet;
-
 use switchboard_plugin::{
     Config, Failure, OpenFailure, Recovery,
     redis::{Client, Command, Error, Reply},
     redis_outcome::{failure, open_failure},
-    types::{Body, Broadcast, Missed, Restored, Room, Session, Target},
+    types::{Body, Broadcast, Missed, Restored, Session},
     warn,
+    wire::session::{MAX_PID_BYTES, Rooms},
 };
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     wire::{
         entry::{self, Parts},
         names::Streams,
-        session::{self, MAX_PID_BYTES},
+        session,
     },
 };
 
@@ -233,39 +232,6 @@ fn event(parts: &Parts<'_>, namespace: &str, rooms: &Rooms<'_>, id: &str) -> Opt
             warn(&format!("cannot read the missed entry {id}: {why}"));
             None
         }
-    }
-}
-
-/// The rooms that a session was in; the socket's own id is one of them.
-struct Rooms<'a>(HashSet<RoomKey<'a>>);
-
-/// Rooms are the same if type and value are.
-#[derive(PartialEq, Eq, Hash)]
-enum RoomKey<'a> {
-    Text(&'a str),
-    Number(u64),
-}
-
-impl<'a> RoomKey<'a> {
-    fn of(room: &'a Room) -> Self {
-        match room {
-            Room::Text(text) => Self::Text(text),
-            // JavaScript has two zeros, which are equal.
-            Room::Number(number) => Self::Number((number + 0.0).to_bits()),
-        }
-    }
-}
-
-impl<'a> Rooms<'a> {
-    fn of(session: &'a Session) -> Self {
-        let rooms = session.rooms.iter().map(RoomKey::of);
-        Self(rooms.chain([RoomKey::Text(&session.sid)]).collect())
-    }
-
-    fn are_in(&self, target: &Target) -> bool {
-        let is_mine = |room: &Room| self.0.contains(&RoomKey::of(room));
-        let is_meant = target.rooms.is_empty() || target.rooms.iter().any(is_mine);
-        is_meant && !target.except.iter().any(is_mine)
     }
 }
 

@@ -1,7 +1,11 @@
 //! The operator's options: names and defaults of Node's adapters, plus `connection` and `mode`.
 
 use serde_json::Value;
-use switchboard_plugin::{Config, OpenFailure, options};
+use switchboard_plugin::{
+    Config, OpenFailure,
+    option::{flag, name, shown, text},
+    options,
+};
 
 use crate::wire::{SubscriptionMode, Wire};
 
@@ -69,6 +73,7 @@ impl Options {
                 let specific_responses = flag(
                     "publishOnSpecificResponseChannel",
                     raw.publish_on_specific_response_channel,
+                    false,
                 )?;
                 (
                     prefix("key", raw.key)?,
@@ -129,39 +134,8 @@ fn invalid(why: String) -> OpenFailure {
     OpenFailure::InvalidConfig(format!("in the transport's options: {why}"))
 }
 
-fn text(key: &str, value: Option<Value>) -> Result<Option<String>, String> {
-    match value {
-        None => Ok(None),
-        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
-        Some(Value::String(_)) => Err(format!(
-            "`{key}` is empty: leave it out for the default, or give it a value"
-        )),
-        Some(other) => Err(format!(
-            "`{key}` is {}: it must be text in quotes",
-            shown(other)
-        )),
-    }
-}
-
-fn flag(key: &str, value: Option<Value>) -> Result<bool, String> {
-    match value {
-        None => Ok(false),
-        Some(Value::Bool(on)) => Ok(on),
-        Some(other) => Err(format!(
-            "`{key}` is {}: it must be `true` or `false`",
-            shown(other)
-        )),
-    }
-}
-
 fn prefix(key: &str, value: Option<Value>) -> Result<String, String> {
-    let prefix = text(key, value)?.unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
-    match prefix.len() {
-        ..=MAX_PREFIX_BYTES => Ok(prefix),
-        len => Err(format!(
-            "`{key}` has {len} bytes: at most {MAX_PREFIX_BYTES} are allowed"
-        )),
-    }
+    name(key, value, DEFAULT_PREFIX, MAX_PREFIX_BYTES)
 }
 
 fn subscription_mode(value: Option<Value>) -> Result<SubscriptionMode, String> {
@@ -184,16 +158,6 @@ fn other_mode(key: &str, value: &Option<Value>, mode: &str, hint: &str) -> Resul
         Some(_) => Err(format!(
             "`{key}` belongs to `mode` \"{mode}\": take it out, or change `mode`{hint}"
         )),
-    }
-}
-
-/// A value in a message: the operator's own, but it may be long.
-fn shown(value: impl Into<Value>) -> String {
-    const MAX_CHARS: usize = 64;
-    let text = value.into().to_string();
-    match text.char_indices().nth(MAX_CHARS) {
-        None => text,
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
     }
 }
 

@@ -48,12 +48,14 @@
 pub mod bindings;
 mod export;
 mod log;
+pub mod option;
 pub mod redis_outcome;
 pub mod wire;
 
 use bindings::switchboard::transport as wit;
 
 pub use bindings::switchboard::bus::bus;
+pub use bindings::switchboard::postgres::postgres;
 pub use bindings::switchboard::redis::redis;
 pub use bindings::switchboard::transport::node;
 pub use log::{debug, error, info, trace, warn};

@@ -20,7 +20,11 @@ export const ADAPTERS = [
   "streams",
   "streams-ioredis",
   "postgres",
+  "postgres-0.4",
 ];
+
+/** The packages of those over Postgres. */
+const POSTGRES = { postgres: "@socket.io/postgres-adapter", "postgres-0.4": "postgres-adapter-0.4" };
 
 /** A backend that does not hear us within this time is a failed start. */
 const READY_LIMIT_MS = 20_000;
@@ -36,7 +40,7 @@ export async function connectBackend({ adapter, report, ...how }) {
   // listen.
   const name = `${how.name.replace(/[^\w-]/g, "-")}-${process.pid}`;
   const report_ = (error) => report(`${adapter}: ${error?.message ?? error}`);
-  if (adapter === "postgres") return await postgres({ ...how, name, report: report_ });
+  if (adapter in POSTGRES) return await postgres({ ...how, package: POSTGRES[adapter], name, report: report_ });
   const [kind, library = "redis"] = adapter.split("-");
   return await redis({ ...how, kind, library, name, report: report_ });
 }
@@ -99,9 +103,9 @@ async function redisHears({ kind, servers, name, options, adapters }) {
   }
 }
 
-async function postgres({ url, name, options, clientOptions, report }) {
+async function postgres({ url, package: adapter, name, options, clientOptions, report }) {
   const { default: pg } = await import("pg");
-  const { createAdapter } = await import("@socket.io/postgres-adapter");
+  const { createAdapter } = await import(adapter);
   const pool = new pg.Pool({ connectionString: url, application_name: name, ...clientOptions });
   pool.on("error", report);
   // Without this the loss of the adapter's connection ends the process.

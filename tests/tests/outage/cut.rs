@@ -1,4 +1,4 @@
-//! The network between servers and Redis is cut, and heals: of one server, or of all.
+//! The network between servers and their backend is cut, and heals: of one server, or of all.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use switchboard_tests::Transport;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Outcome, in_both_modes,
+    Outcome,
     load::Load,
+    over_each,
     stage::{SERVERS, Stage},
     verdict::{Verdict, assert_all_heard_again},
 };
@@ -15,7 +16,8 @@ use crate::{
 /// Long enough that all pauses between attempts are as long as they get.
 const AWAY: Duration = Duration::from_secs(3);
 
-in_both_modes! {
+over_each! {
+    [redis redis_sharded postgres]
     one_server_whose_network_was_cut_hears_and_is_heard_again
     servers_that_were_all_cut_off_find_each_other_again
 }
@@ -33,7 +35,7 @@ async fn one_server_whose_network_was_cut_hears_and_is_heard_again(
     assert!(verdict.lagged[0] >= 1, "no gap is reported: {verdict:?}");
     for from in [1, 2] {
         let missing = verdict.missing[0][from];
-        assert!(missing > 0, "Pub/Sub keeps nothing for {from}: {verdict:?}");
+        assert!(missing > 0, "nobody keeps anything for {from}: {verdict:?}");
     }
     Ok(())
 }

@@ -4,13 +4,15 @@ use switchboard_tests::{Backend, Error, Transport};
 use tokio::time::Instant;
 
 use crate::{
-    Outcome, in_both_modes,
+    Outcome,
     load::Load,
+    over_each,
     stage::{SERVERS, Stage},
     verdict::{Verdict, assert_all_heard_again},
 };
 
-in_both_modes! {
+over_each! {
+    [redis redis_sharded]
     servers_follow_the_sentinels_to_the_next_master
 }
 

@@ -1,4 +1,4 @@
-//! Redis is killed, and started again at the same address.
+//! The backend is killed, and started again at the same address.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use switchboard_tests::Transport;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Outcome, in_both_modes,
+    Outcome,
     load::Load,
+    over_each,
     stage::{SERVERS, Stage},
     verdict::{Verdict, assert_all_heard_again, counter},
 };
@@ -15,18 +16,21 @@ use crate::{
 /// Long enough that all pauses between attempts are as long as they get.
 const AWAY: Duration = Duration::from_secs(3);
 
-in_both_modes! {
-    servers_find_each_other_when_redis_is_started_again
+over_each! {
+    [redis redis_sharded postgres]
+    servers_find_each_other_when_the_backend_is_started_again
 }
 
-async fn servers_find_each_other_when_redis_is_started_again(transport: Transport) -> Outcome {
+async fn servers_find_each_other_when_the_backend_is_started_again(
+    transport: Transport,
+) -> Outcome {
     let stage = Stage::direct(transport).await?;
     let load = Load::start(&stage).await?;
-    let redis = stage.redis()?;
+    let backend = stage.backend()?;
 
     // Twice: once for a while, and once for no longer than a start takes.
     for away in [AWAY, Duration::ZERO] {
-        redis.kill().await?;
+        backend.kill().await?;
         sleep(away).await;
         if away > Duration::ZERO {
             for server in stage.servers() {
@@ -34,8 +38,7 @@ async fn servers_find_each_other_when_redis_is_started_again(transport: Transpor
                 assert!(waiting > 100, "{} keeps {waiting} only", server.name());
             }
         }
-        redis.restart().await?;
-        redis.command(&["PING"]).await?;
+        backend.restart().await?;
         assert_all_heard_again(&stage, &load, Instant::now()).await?;
     }
     let verdict = Verdict::of(&stage, load).await?;

@@ -7,7 +7,7 @@ use switchboard_tests::{Clients, Connect, Redis, Select, Transport, until};
 use tokio::time::sleep;
 
 use crate::{
-    Outcome, in_both_modes,
+    Outcome, over_each,
     stage::{self, URL_VARIABLE},
     verdict::counter,
 };
@@ -15,7 +15,8 @@ use crate::{
 const RIGHT: &str = "the-one-in-redis";
 const OURS: &str = "the-one-in-the-configuration";
 
-in_both_modes! {
+over_each! {
+    [redis redis_sharded]
     a_password_that_is_set_right_in_redis_brings_what_was_sent_before
 }
 

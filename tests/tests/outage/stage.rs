@@ -1,9 +1,9 @@
-//! Three servers, each with its own way to Redis where a story wants to fail it, and one client each.
+//! Three servers, each with its own way to the backend where a story wants to fail it, and one client each.
 
 use serde_json::json;
 use switchboard_tests::{
-    Answer, Client, Clients, Cluster, ClusterBuilder, Connect, Error, Proxy, Redis, Server,
-    Transport, until,
+    Answer, Client, Clients, Cluster, ClusterBuilder, Connect, Error, Postgres, Proxy, Redis,
+    Server, Transport, until,
 };
 
 use crate::Outcome;
@@ -17,8 +17,9 @@ pub(crate) const LOCAL: &str = "local";
 /// The event that clients acknowledge with its own arguments.
 pub(crate) const ASK: &str = "ask";
 
-/// Where a server's configuration says what Redis it uses.
+/// Where a server's configuration says what Redis it uses, and what Postgres.
 pub(crate) const URL_VARIABLE: &str = "SWITCHBOARD_CONNECTIONS__REDIS__MAIN__URL";
+pub(crate) const POSTGRES_URL_VARIABLE: &str = "SWITCHBOARD_CONNECTIONS__POSTGRES__MAIN__URL";
 
 /// Questions end soon, also those that nobody hears; no server is taken for dead over an outage.
 const SETTINGS: &str = "
@@ -27,7 +28,61 @@ const SETTINGS: &str = "
     heartbeat_timeout_ms = 600000
 ";
 
-/// Servers, their ways to Redis, and their clients.
+/// What three servers meet at.
+#[derive(Clone, Copy)]
+pub(crate) enum Meeting<'a> {
+    Redis(&'a Redis),
+    Postgres(&'a Postgres),
+}
+
+impl Meeting<'_> {
+    pub(crate) async fn kill(self) -> Outcome {
+        match self {
+            Self::Redis(redis) => redis.kill().await,
+            Self::Postgres(postgres) => postgres.kill().await,
+        }
+    }
+
+    /// Starts it again, and returns when it answers.
+    pub(crate) async fn restart(self) -> Outcome {
+        match self {
+            Self::Redis(redis) => {
+                redis.restart().await?;
+                redis.command(&["PING"]).await.map(drop)
+            }
+            Self::Postgres(postgres) => postgres.restart().await,
+        }
+    }
+
+    /// A variable and its value, for a server that goes another way.
+    fn by(self, way: &Proxy) -> (&'static str, String) {
+        let addr = way.addr();
+        match self {
+            Self::Redis(_) => (URL_VARIABLE, format!("redis://{addr}")),
+            Self::Postgres(_) => {
+                let url = format!("postgres://postgres@{addr}/postgres");
+                (POSTGRES_URL_VARIABLE, url)
+            }
+        }
+    }
+}
+
+/// Configuration of a transport whose connections are given up soon when nothing comes over them.
+pub(crate) fn impatient(transport: &Transport) -> String {
+    let kind = match transport.name().starts_with("postgres") {
+        true => "postgres",
+        false => "redis",
+    };
+    format!(
+        "[connections.{kind}.main]
+        connect_timeout_ms = 1000
+        command_timeout_ms = 1000
+        ping_interval_ms = 300
+        ping_timeout_ms = 500"
+    )
+}
+
+/// Servers, their ways to the backend, and their clients.
 pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
     /// One for each server, or none.
@@ -38,20 +93,25 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Servers that reach Redis directly.
+    /// Servers that reach the backend directly.
     pub(crate) async fn direct(transport: Transport) -> Result<Self, Error> {
         let cluster = builder(transport).nodes(SERVERS).start().await?;
         Self::with(cluster, Vec::new()).await
     }
 
-    /// Servers that reach Redis each through a proxy of its own, with further configuration.
+    /// Servers that reach the backend each through a proxy of its own, with further configuration.
     pub(crate) async fn proxied(transport: Transport, toml: &str) -> Result<Self, Error> {
         let mut cluster = builder(transport).nodes(0).toml(toml).start().await?;
         let mut ways = Vec::new();
         for _ in 0..SERVERS {
-            let way = Proxy::start(redis(&cluster)?.addr()).await?;
-            let url = format!("redis://{}", way.addr());
-            cluster.add_node_with(&[(URL_VARIABLE, &url)]).await?;
+            let meeting = meeting(&cluster)?;
+            let addr = match meeting {
+                Meeting::Redis(redis) => redis.addr(),
+                Meeting::Postgres(postgres) => postgres.addr(),
+            };
+            let way = Proxy::start(addr).await?;
+            let (variable, url) = meeting.by(&way);
+            cluster.add_node_with(&[(variable, &url)]).await?;
             ways.push(way);
         }
         Self::with(cluster, ways).await
@@ -77,8 +137,8 @@ impl Stage {
         Ok(stage)
     }
 
-    pub(crate) fn redis(&self) -> Result<&Redis, Error> {
-        redis(&self.cluster)
+    pub(crate) fn backend(&self) -> Result<Meeting<'_>, Error> {
+        meeting(&self.cluster)
     }
 
     pub(crate) fn servers(&self) -> impl Iterator<Item = &Server> {
@@ -116,7 +176,9 @@ pub(crate) fn builder(transport: Transport) -> ClusterBuilder {
     Cluster::builder().transport(transport).toml(SETTINGS)
 }
 
-fn redis(cluster: &Cluster) -> Result<&Redis, Error> {
-    let none = || Error::Test("these servers do not meet at one Redis".into());
-    cluster.redis().ok_or_else(none)
+fn meeting(cluster: &Cluster) -> Result<Meeting<'_>, Error> {
+    let none = || Error::Test("these servers do not meet at one server".into());
+    let redis = cluster.redis().map(Meeting::Redis);
+    let postgres = cluster.postgres().map(Meeting::Postgres);
+    redis.or(postgres).ok_or_else(none)
 }

@@ -1,4 +1,4 @@
-//! Connections stay, and nothing goes over them: a network that hangs, a Redis that is frozen.
+//! Connections stay, and nothing goes over them: a network that hangs, a backend that is frozen.
 
 use std::time::Duration;
 
@@ -6,26 +6,19 @@ use switchboard_tests::Transport;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Outcome, in_both_modes,
+    Outcome,
     load::Load,
-    stage::{SERVERS, Stage},
+    over_each,
+    stage::{SERVERS, Stage, impatient},
     verdict::{Verdict, assert_all_heard_again},
 };
 
 /// Shorter than any patience of a connection.
 const SHORT: Duration = Duration::from_millis(1_500);
-/// Longer than the patience set by [`IMPATIENT`].
+/// Longer than the patience set by [`impatient`].
 const LONG: Duration = Duration::from_secs(3);
-/// Connections over which nothing comes are given up soon.
-const IMPATIENT: &str = "
-    [connections.redis.main]
-    connect_timeout_ms = 1000
-    command_timeout_ms = 1000
-    ping_interval_ms = 300
-    ping_timeout_ms = 500
-";
-
-in_both_modes! {
+over_each! {
+    [redis redis_sharded postgres]
     a_short_stall_costs_nothing
     one_server_whose_network_hangs_gives_it_up_and_comes_back
     servers_whose_network_hangs_all_give_it_up_and_come_back
@@ -45,7 +38,8 @@ async fn a_short_stall_costs_nothing(transport: Transport) -> Outcome {
 async fn one_server_whose_network_hangs_gives_it_up_and_comes_back(
     transport: Transport,
 ) -> Outcome {
-    let stage = Stage::proxied(transport, IMPATIENT).await?;
+    let toml = impatient(&transport);
+    let stage = Stage::proxied(transport, &toml).await?;
     let load = Load::start(&stage).await?;
     stall(&stage, &load, 1, LONG).await?;
     let verdict = Verdict::of(&stage, load).await?;
@@ -61,7 +55,8 @@ async fn one_server_whose_network_hangs_gives_it_up_and_comes_back(
 }
 
 async fn servers_whose_network_hangs_all_give_it_up_and_come_back(transport: Transport) -> Outcome {
-    let stage = Stage::proxied(transport, IMPATIENT).await?;
+    let toml = impatient(&transport);
+    let stage = Stage::proxied(transport, &toml).await?;
     let load = Load::start(&stage).await?;
     stall(&stage, &load, SERVERS, LONG).await?;
     let verdict = Verdict::of(&stage, load).await?;

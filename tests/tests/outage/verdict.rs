@@ -14,11 +14,11 @@ use crate::{
 
 /// Sent to prove that nothing else is under way.
 const FENCE: &str = "fence";
-/// What one server may have under way when Redis vanishes, in events: half a second of its load.
+/// What one server may have under way when the backend vanishes, in events: half a second of its load.
 /// More than that is missing only if what was sent *during* an outage is.
 pub(crate) const UNDER_WAY: u64 = 100;
 
-/// Redis is back, and within this time everybody hears everybody. It should be less than two seconds,
+/// The backend is back, and within this time everybody hears everybody. It should be less than two seconds,
 /// which the output tells; a busy machine needs longer for everything.
 const MAX_RETURN: Duration = Duration::from_secs(5);
 
@@ -57,7 +57,7 @@ pub(crate) async fn assert_all_heard_again(stage: &Stage, load: &Load, since: In
     )
     .await?;
     let took = since.elapsed();
-    println!("everybody heard everybody {took:?} after Redis was back");
+    println!("everybody heard everybody {took:?} after the backend was back");
     assert!(took < MAX_RETURN, "it took {took:?}");
     Ok(())
 }
@@ -138,7 +138,7 @@ impl Verdict {
         assert!(nothing, "{self:?}");
     }
 
-    /// No more of these servers is missing than was under way when Redis vanished, so what was sent
+    /// No more of these servers is missing than was under way when the backend vanished, so what was sent
     /// while it was away has arrived.
     pub(crate) fn assert_kept(&self, senders: &[usize], receivers: &[usize]) {
         for (to, from, missing) in self.pairs() {

@@ -15,6 +15,7 @@ use crate::{
 mod apt;
 mod browser;
 mod node;
+mod postgres;
 mod redis;
 pub(crate) mod wasm_target;
 
@@ -147,6 +148,26 @@ const TOOLS: &[Tool] = &[
             at_least: Some(("redis-server", redis::LEAST)),
         },
         by_hand: redis::by_hand,
+    },
+    Tool {
+        name: "Postgres",
+        needed_by: &[Task::Test],
+        find: |_| postgres::find(),
+        install: Install::Apt {
+            packages: &["postgresql"],
+            at_least: Some(("postgresql", postgres::LEAST)),
+        },
+        by_hand: postgres::by_hand,
+    },
+    Tool {
+        name: "PgBouncer",
+        needed_by: &[Task::Test],
+        find: |_| postgres::find_pgbouncer(),
+        install: Install::Apt {
+            packages: &["pgbouncer"],
+            at_least: None,
+        },
+        by_hand: || "install PgBouncer from https://www.pgbouncer.org".to_owned(),
     },
     Tool {
         name: "OpenSSL",

@@ -7,11 +7,10 @@ use super::{
     commands::{self, Kind, PUBSUB, Spec},
     subscription::Kind as NameKind,
 };
+use crate::capabilities::prefix::Prefix;
 
 /// Most patterns, and most commands, of one grant.
 const MAX_ENTRIES: usize = 256;
-/// Longest pattern, in bytes.
-const MAX_PATTERN_BYTES: usize = 512;
 
 /// What one grant is for. What is not given means, where a plugin **asks** (in its manifest, or in
 /// the operator's grant if the manifest asks nothing): the Pub/Sub commands, no keys, all channels;
@@ -37,13 +36,6 @@ pub struct RedisRights {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandName(String);
 
-/// A key or channel, or with a `*` at the end all that begin so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prefix {
-    text: String,
-    is_open: bool,
-}
-
 impl<'de> Deserialize<'de> for CommandName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?.to_ascii_uppercase();
@@ -57,45 +49,6 @@ impl<'de> Deserialize<'de> for CommandName {
             )));
         }
         Ok(Self(name))
-    }
-}
-
-impl<'de> Deserialize<'de> for Prefix {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.is_empty() || text.len() > MAX_PATTERN_BYTES {
-            return Err(serde::de::Error::custom(format!(
-                "a key or channel has 1 to {MAX_PATTERN_BYTES} bytes here; \"*\" means all"
-            )));
-        }
-        Ok(Self::from(text.as_str()))
-    }
-}
-
-impl From<&str> for Prefix {
-    fn from(text: &str) -> Self {
-        let is_open = text.ends_with('*');
-        Self {
-            text: text.strip_suffix('*').unwrap_or(text).to_owned(),
-            is_open,
-        }
-    }
-}
-
-impl Prefix {
-    fn covers(&self, name: &[u8]) -> bool {
-        match self.is_open {
-            true => name.starts_with(self.text.as_bytes()),
-            false => name == self.text.as_bytes(),
-        }
-    }
-
-    /// Does it cover all that begins so? A name that is exact has no more than itself.
-    fn covers_all_of(&self, beginning: &[u8], is_open: bool) -> bool {
-        match is_open {
-            true => self.is_open && beginning.starts_with(self.text.as_bytes()),
-            false => self.covers(beginning),
-        }
     }
 }
 

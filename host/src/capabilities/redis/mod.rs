@@ -18,7 +18,6 @@
 //! plugins is in `link`; the rest knows nothing of Wasm.
 
 mod abandoned;
-mod backoff;
 mod cluster;
 mod commands;
 mod connect;
@@ -29,13 +28,11 @@ mod options;
 mod pipeline;
 mod place;
 mod reader;
-mod secret;
 mod slots;
 mod status;
 mod subscription;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod trouble;
 mod url;
 mod wire;
@@ -56,15 +53,15 @@ use self::{
     status::Health,
 };
 pub use self::{
-    grants::{CommandName, Prefix, RedisPermit, RedisRights},
+    grants::{CommandName, RedisPermit, RedisRights},
     link::{ClientHandle, ReaderHandle, SubscriptionHandle},
-    options::{RedisOptions, SentinelOptions, TlsOptions},
+    options::{RedisOptions, SentinelOptions},
     reader::Reader,
-    secret::Secret,
     status::{RedisState, RedisStatus, SubscriptionStatus},
     subscription::Subscription,
     url::{InvalidUrl, RedisUrl},
 };
+use super::{backoff, secret, tls};
 
 /// Readers of one plugin and connection.
 const MAX_READERS: usize = 16;

@@ -1,13 +1,11 @@
 //! What an operator sets for a Redis, and what can be wrong with it.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::{
-    secret::Secret,
-    url::{Address, RedisUrl},
-};
+use super::url::{Address, RedisUrl};
+use crate::capabilities::{secret::Secret, tls::TlsOptions};
 
 /// The most that a limit in bytes may be.
 const MAX_BYTES: usize = 1 << 30;
@@ -87,18 +85,6 @@ pub struct SentinelOptions {
     pub username: Option<String>,
     /// The password at the sentinels.
     pub password: Option<Secret>,
-}
-
-/// Whom to trust.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TlsOptions {
-    /// A PEM file with the certificates of the authorities to trust, instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The name in the server's certificate, where it is not the host of the URL.
-    pub server_name: Option<String>,
-    /// Accepts every certificate: anybody on the way can read and change everything. For tests.
-    pub insecure: bool,
 }
 
 impl Default for RedisOptions {

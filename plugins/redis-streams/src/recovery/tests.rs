@@ -1,6 +1,6 @@
 //! Sessions over a Redis of a few lines.
 
-use switchboard_plugin::types::Payload;
+use switchboard_plugin::types::{Payload, Room};
 
 use super::*;
 use crate::transport::range::tests::reply as entries_reply;

@@ -1,44 +1,18 @@
-//! Sessions for connection state recovery, as Node keeps them (wire reference 5.7): base64 of a
-//! msgpack map of `sid`, `pid`, `rooms`, `data`.
+//! Sessions for connection state recovery, as Node keeps them (wire reference 5.7): in base64.
 
 use switchboard_plugin::{
-    types::{Payload, Room, Session},
-    wire::{Cursor, Format, Rejected, WireError, Writer, values},
+    types::Session,
+    wire::{Rejected, WireError, session},
 };
 
 use super::base64;
 
-/// Longest private id of a client, in bytes. Node's have 20.
-pub const MAX_PID_BYTES: usize = 64;
-
-/// Room for everything but the data and the rooms.
-const OVERHEAD_BYTES: usize = 128;
-
-/// Writes a session. The socket's own id is among its rooms afterwards, as Node has it: packets for
-/// it alone are missed packets, too.
+/// Writes a session, see [`session::write`].
 ///
 /// # Errors
 /// When its data is not JSON, or refers to a binary part that is not there.
 pub fn write(session: &Session) -> Result<String, Rejected> {
-    let data = &session.data;
-    let attached: usize = data.attachments.iter().map(Vec::len).sum();
-    let capacity = data.json.len() + attached + 24 * session.rooms.len() + OVERHEAD_BYTES;
-    let mut writer = Writer::new(Format::Msgpack, capacity);
-    writer.object(4);
-    writer.key("sid").text(&session.sid);
-    writer.key("pid").text(&session.pid);
-    writer.key("rooms");
-    let is_own = |room: &Room| matches!(room, Room::Text(name) if *name == session.sid);
-    if session.rooms.iter().any(is_own) {
-        values::write_rooms(&mut writer, &session.rooms);
-    } else {
-        let mut rooms = vec![Room::Text(session.sid.clone())];
-        rooms.extend_from_slice(&session.rooms);
-        values::write_rooms(&mut writer, &rooms);
-    }
-    writer.key("data").payload(data)?;
-    writer.end_object();
-    Ok(base64::encode(&writer.finish()?))
+    Ok(base64::encode(&session::write(session)?))
 }
 
 /// Reads a session.
@@ -46,34 +20,14 @@ pub fn write(session: &Session) -> Result<String, Rejected> {
 /// # Errors
 /// When it is malformed.
 pub fn read(text: &[u8]) -> Result<Session, WireError> {
-    let bytes = base64::decode(text);
-    let mut cursor = Cursor::of_msgpack(&bytes)?;
-    let (mut sid, mut pid, mut rooms, mut data) = (None, None, None, None);
-    cursor.object("session", |key, cursor| {
-        match key {
-            "sid" => sid = Some(cursor.text("sid")?.into_owned()),
-            "pid" => pid = Some(cursor.text("pid")?.into_owned()),
-            "rooms" => rooms = Some(values::read_rooms(cursor)?),
-            "data" => data = Some(cursor.payload()?),
-            _ => {}
-        }
-        Ok(())
-    })?;
-    cursor.end()?;
-    Ok(Session {
-        pid: pid.ok_or(WireError::Missing("pid"))?,
-        sid: sid.ok_or(WireError::Missing("sid"))?,
-        rooms: rooms.ok_or(WireError::Missing("rooms"))?,
-        data: data.unwrap_or_else(|| Payload {
-            json: "{}".to_owned(),
-            attachments: Vec::new(),
-        }),
-    })
+    session::read(&base64::decode(text))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use switchboard_plugin::types::{Payload, Room};
+
     use super::*;
 
     fn session(rooms: &[&str], json: &str, attachments: &[&[u8]]) -> Session {

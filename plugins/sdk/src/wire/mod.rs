@@ -16,6 +16,7 @@ mod limits;
 pub mod msgpack;
 pub mod pubsub;
 pub mod request_id;
+pub mod session;
 pub mod values;
 mod writer;
 

@@ -239,6 +239,7 @@ pub fn from_base64(text: &str) -> Vec<u8> {
 pub fn expected_of_envelope(tree: &Value) -> (&'static str, Value) {
     let data = &tree["data"];
     let (kind, body) = match tree["type"].as_f64().unwrap() as u32 {
+        1 => ("initial-heartbeat", Value::Null),
         2 => ("heartbeat", Value::Null),
         3 => ("broadcast", broadcast(data)),
         4 => (
@@ -265,6 +266,7 @@ pub fn expected_of_envelope(tree: &Value) -> (&'static str, Value) {
         10 => ("value", value(data, "packet")),
         11 => ("count", count(data)),
         12 => ("ack", ack(data)),
+        13 => ("adapter-close", Value::Null),
         other => panic!("type {other}"),
     };
     (kind, body)

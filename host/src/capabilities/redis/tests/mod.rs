@@ -41,8 +41,8 @@ fn rights(text: &str) -> RedisRights {
     #[derive(serde::Deserialize)]
     struct Table {
         commands: Option<Vec<super::CommandName>>,
-        keys: Option<Vec<super::Prefix>>,
-        channels: Option<Vec<super::Prefix>>,
+        keys: Option<Vec<crate::capabilities::prefix::Prefix>>,
+        channels: Option<Vec<crate::capabilities::prefix::Prefix>>,
     }
     let table: Table = toml::from_str(text).unwrap();
     RedisRights {

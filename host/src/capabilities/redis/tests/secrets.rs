@@ -147,7 +147,7 @@ async fn tls_trusts_whom_the_options_name_and_nobody_else() {
         "--tls-ca-cert-file",
         &cert,
     ]);
-    let with = |tls: super::super::TlsOptions| {
+    let with = |tls: crate::capabilities::tls::TlsOptions| {
         let url = format!("rediss://localhost:{port}").parse().unwrap();
         let options = RedisOptions {
             tls,
@@ -155,7 +155,7 @@ async fn tls_trusts_whom_the_options_name_and_nobody_else() {
         };
         Redis::new("main", options).unwrap()
     };
-    let trusting = super::super::TlsOptions {
+    let trusting = crate::capabilities::tls::TlsOptions {
         ca_file: Some(cert.into()),
         ..Default::default()
     };
@@ -168,12 +168,12 @@ async fn tls_trusts_whom_the_options_name_and_nobody_else() {
         events(&sub, 1).await[0].len(),
         "channel c: ".len() + 3_000_000
     );
-    let insecure = super::super::TlsOptions {
+    let insecure = crate::capabilities::tls::TlsOptions {
         insecure: true,
         ..Default::default()
     };
     assert_eq!(run(&with(insecure), &["PING"]).await.unwrap(), ["+PONG"]);
-    let elsewhere = super::super::TlsOptions {
+    let elsewhere = crate::capabilities::tls::TlsOptions {
         server_name: Some("other.example".to_owned()),
         ..trusting
     };

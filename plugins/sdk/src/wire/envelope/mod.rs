@@ -7,8 +7,10 @@
 mod read;
 mod write;
 
-pub use read::{read, read_parts, tail};
-pub use write::{Parts, write, write_as, write_parts};
+pub use read::{Envelope, read, read_parts, tail};
+pub use write::{
+    Parts, is_binary, kind_number, payload_bytes, write, write_as, write_parts, write_with,
+};
 
 /// The kinds, as numbered by ClusterAdapter; ours from 34 on.
 mod kind {

@@ -1,5 +1,7 @@
 //! Bytes to messages.
 
+use std::borrow::Cow;
+
 use crate::types::{
     AckAnswer, Body, Broadcast, CountAnswer, CustomQuery, Disconnection, Message, Query,
     RoomChange, ServerEvent, SocketsAnswer, ValueAnswer,
@@ -30,31 +32,85 @@ pub fn read(
     wanted: impl FnOnce(&str) -> bool,
 ) -> Result<Option<Message>> {
     let mut cursor = Cursor::of_message(payload)?;
-    let (mut kind, mut data, mut sender, mut namespace) = (None, None, String::new(), None);
-    cursor.object("message", |key, cursor| {
-        match key {
-            "type" => kind = cursor.kind_number()?,
-            "data" => data = Some(cursor.take()?),
-            "uid" => sender = values::read_node(cursor)?,
-            "nsp" if cursor.kind()? == Kind::Text => namespace = Some(cursor.text("nsp")?),
-            "nsp" => namespace = None,
-            _ => {}
-        }
-        Ok(())
-    })?;
+    let envelope = Envelope::open(&mut cursor, |_, _| Ok(()))?;
     cursor.end()?;
-    let (Some(kind), Some(namespace)) = (kind, namespace) else {
-        return Ok(None);
-    };
-    if sender == own || !wanted(&namespace) {
-        return Ok(None);
+    match envelope.namespace.as_deref() {
+        Some(namespace) if envelope.sender != own && wanted(namespace) => {}
+        _ => return Ok(None),
     }
-    Ok(read_body(kind, data.as_mut())?.map(|body| Message {
-        namespace: namespace.into_owned(),
-        sender,
+    let message = envelope.message("")?;
+    Ok(message.map(|message| Message {
         recipient: None,
-        body,
+        ..message
     }))
+}
+
+/// A message whose data is not decoded yet.
+#[derive(Debug)]
+pub struct Envelope<'a> {
+    kind: Option<u32>,
+    data: Option<Cursor<'a>>,
+    /// `uid`: the node that sent it; empty if it does not say.
+    pub sender: String,
+    /// `nsp`. An emitter for Postgres leaves it out (7.2).
+    pub namespace: Option<Cow<'a, str>>,
+    /// `requesterUid`: the node whose request it answers, where the sender says so.
+    pub recipient: Option<String>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads all that is around the data. `more` gets the members that are not an envelope's.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn open(
+        cursor: &mut Cursor<'a>,
+        mut more: impl FnMut(&str, &mut Cursor<'a>) -> Result<()>,
+    ) -> Result<Self> {
+        let mut envelope = Self {
+            kind: None,
+            data: None,
+            sender: String::new(),
+            namespace: None,
+            recipient: None,
+        };
+        cursor.object("message", |key, cursor| {
+            match key {
+                "type" => envelope.kind = cursor.kind_number()?,
+                "data" => envelope.data = Some(cursor.take()?),
+                "uid" => envelope.sender = values::read_node(cursor)?,
+                "nsp" if cursor.kind()? == Kind::Text => {
+                    envelope.namespace = Some(cursor.text("nsp")?);
+                }
+                "nsp" => envelope.namespace = None,
+                "requesterUid" if cursor.kind()? == Kind::Text => {
+                    envelope.recipient = Some(values::read_node(cursor)?);
+                }
+                key => more(key, cursor)?,
+            }
+            Ok(())
+        })?;
+        Ok(envelope)
+    }
+
+    /// Decodes the data. `namespace` is meant where the sender names none. None for kinds that are
+    /// not known, and answers to ids that cannot be ours.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn message(mut self, namespace: &str) -> Result<Option<Message>> {
+        let Some(kind) = self.kind else {
+            return Ok(None);
+        };
+        let body = read_body(kind, self.data.as_mut())?;
+        let named = self.namespace.map(Cow::into_owned);
+        Ok(body.map(|body| Message {
+            namespace: named.unwrap_or_else(|| namespace.to_owned()),
+            sender: self.sender,
+            recipient: self.recipient,
+            body,
+        }))
+    }
 }
 
 /// How everything that `own` sends ends in each format. It is the last of the message, so what

@@ -26,13 +26,28 @@ pub fn write(message: &Message) -> Result<Vec<u8>, Rejected> {
 /// # Errors
 /// As [`write()`].
 pub fn write_as(message: &Message, format: Format) -> Result<Vec<u8>, Rejected> {
+    write_with(message, format, &[])
+}
+
+/// Writes one message with more members, whose values are texts.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_with(
+    message: &Message,
+    format: Format,
+    more: &[(&str, &str)],
+) -> Result<Vec<u8>, Rejected> {
     let mut writer = Writer::new(format, payload_bytes(&message.body) + OVERHEAD_BYTES);
     let (kind, has_data) = kind_of(&message.body)?;
-    writer.object(3 + usize::from(has_data));
+    writer.object(3 + usize::from(has_data) + more.len());
     writer.key("type").number(kind.into());
     if has_data {
         writer.key("data");
         write_data(&mut writer, &message.body)?;
+    }
+    for (key, text) in more {
+        writer.key(key).text(text);
     }
     // These two last, in this order: see `tail`.
     writer.key("uid").text(&message.sender);
@@ -197,14 +212,24 @@ fn payload(body: &Body) -> Option<&Payload> {
     }
 }
 
-fn is_binary(body: &Body) -> bool {
+/// The number of a message's kind, as ClusterAdapter has it.
+///
+/// # Errors
+/// When Node's servers have no form for it.
+pub fn kind_number(body: &Body) -> Result<u32, Rejected> {
+    kind_of(body).map(|(kind, _)| kind)
+}
+
+/// Whether a message holds binary, so that JSON has no form for it.
+pub fn is_binary(body: &Body) -> bool {
     match body {
         Body::SocketsAnswer(answer) => values::sockets_are_binary(&answer.sockets),
         _ => payload(body).is_some_and(|payload| !payload.attachments.is_empty()),
     }
 }
 
-fn payload_bytes(body: &Body) -> usize {
+/// Bytes of a message's payload, as text and binary parts; 0 for what has no payload.
+pub fn payload_bytes(body: &Body) -> usize {
     payload(body).map_or(0, |payload| {
         let attached: usize = payload.attachments.iter().map(Vec::len).sum();
         payload.json.len() + attached

@@ -1,5 +1,5 @@
-//! Streams: whatever happens to Redis, as long as it keeps its data, or to the plugin, nothing is
-//! lost, nothing comes twice, and everything is in order at every server.
+//! Transports that keep what they send: whatever happens to the backend, as long as it keeps its data,
+//! or to the plugin, nothing is lost, nothing comes twice, and everything is in order at every server.
 
 use std::time::Duration;
 
@@ -9,27 +9,20 @@ use tokio::time::{Instant, sleep};
 use crate::{
     Outcome,
     load::Load,
-    stage::Stage,
+    over_each,
+    stage::{Stage, impatient},
     verdict::{Verdict, assert_all_heard_again},
 };
 
-/// How long Redis is away, one time after the other.
+/// How long the backend is away, one time after the other.
 const AWAY: [Duration; 3] = [
     Duration::from_secs(2),
     Duration::ZERO,
     Duration::from_millis(700),
 ];
-/// Longer than the patience set by [`IMPATIENT`].
+/// Longer than the patience set by [`impatient`].
 const LONG: Duration = Duration::from_secs(3);
-/// Connections over which nothing comes are given up soon.
-const IMPATIENT: &str = "
-    [connections.redis.main]
-    connect_timeout_ms = 1000
-    command_timeout_ms = 1000
-    ping_interval_ms = 300
-    ping_timeout_ms = 500
-";
-/// A plugin that waits for Redis is killed in the middle of it, and its memory is given back as soon
+/// A plugin that waits for the backend is killed in the middle of it, and its memory is given back as soon
 /// as it has nothing to do: it is replaced all the time.
 const SHORT_LIVED: &str = "
     [limits]
@@ -41,29 +34,32 @@ const SHORT_LIVED: &str = "
 /// given up the second time.
 const DEADLY: Duration = Duration::from_millis(600);
 
-fn transport() -> Transport {
-    Transport::redis_streams_persistent()
+over_each! {
+    [redis_streams_persistent postgres_durable]
+    nothing_is_lost_when_the_backend_is_killed_and_started_again_and_again
+    nothing_is_lost_when_connections_are_cut_again_and_again
+    nothing_is_lost_when_the_network_hangs
+    nothing_is_lost_when_the_plugin_is_killed_while_it_sends
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_when_redis_is_killed_and_started_again_and_again() -> Outcome {
-    let stage = Stage::direct(transport()).await?;
+async fn nothing_is_lost_when_the_backend_is_killed_and_started_again_and_again(
+    transport: Transport,
+) -> Outcome {
+    let stage = Stage::direct(transport).await?;
     let load = Load::start(&stage).await?;
-    let redis = stage.redis()?;
+    let backend = stage.backend()?;
     for away in AWAY {
-        redis.kill().await?;
+        backend.kill().await?;
         sleep(away).await;
-        redis.restart().await?;
-        redis.command(&["PING"]).await?;
+        backend.restart().await?;
         assert_all_heard_again(&stage, &load, Instant::now()).await?;
     }
     Verdict::of(&stage, load).await?.assert_all_there();
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_when_connections_are_cut_again_and_again() -> Outcome {
-    let stage = Stage::proxied(transport(), "").await?;
+async fn nothing_is_lost_when_connections_are_cut_again_and_again(transport: Transport) -> Outcome {
+    let stage = Stage::proxied(transport, "").await?;
     let load = Load::start(&stage).await?;
     for away in AWAY {
         for way in &stage.ways {
@@ -79,19 +75,18 @@ async fn nothing_is_lost_when_connections_are_cut_again_and_again() -> Outcome {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_when_the_network_hangs() -> Outcome {
-    let stage = Stage::proxied(transport(), IMPATIENT).await?;
+async fn nothing_is_lost_when_the_network_hangs(transport: Transport) -> Outcome {
+    let toml = impatient(&transport);
+    let stage = Stage::proxied(transport, &toml).await?;
     let load = Load::start(&stage).await?;
     stall(&stage, &load, LONG).await?;
     Verdict::of(&stage, load).await?.assert_all_there();
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_when_the_plugin_is_killed_while_it_sends() -> Outcome {
+async fn nothing_is_lost_when_the_plugin_is_killed_while_it_sends(transport: Transport) -> Outcome {
     const KILLED: &str = "`publish` did not return";
-    let stage = Stage::proxied(transport(), SHORT_LIVED).await?;
+    let stage = Stage::proxied(transport, SHORT_LIVED).await?;
     let load = Load::start(&stage).await?;
     for _ in 0..4 {
         stall(&stage, &load, DEADLY).await?;

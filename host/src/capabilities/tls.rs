@@ -1,7 +1,8 @@
-//! TLS towards Redis: whom to trust.
+//! TLS towards servers: whom to trust.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
+use serde::Deserialize;
 use tokio_rustls::rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -9,13 +10,23 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
-use super::options::TlsOptions;
+/// Whom to trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsOptions {
+    /// A PEM file with the certificates of the authorities to trust, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The name in the server's certificate, where it is not the host of the URL.
+    pub server_name: Option<String>,
+    /// Accepts every certificate: anybody on the way can read and change everything. For tests.
+    pub insecure: bool,
+}
 
 /// What a connection needs for TLS. Reads files, once.
 ///
 /// # Errors
 /// Says which key is wrong and why.
-pub(super) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

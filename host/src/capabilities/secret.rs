@@ -11,7 +11,7 @@ pub struct Secret(String);
 
 impl Secret {
     /// The text itself, for the one place that sends it.
-    pub(super) fn expose(&self) -> &str {
+    pub(in crate::capabilities) fn expose(&self) -> &str {
         &self.0
     }
 }

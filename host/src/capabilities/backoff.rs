@@ -7,19 +7,19 @@ use std::{
 
 /// The pause after the first attempt that failed; the first attempt is made at once.
 const RETRY_MIN: Duration = Duration::from_millis(25);
-/// The longest pause: how late a Redis that is back is noticed.
-pub(super) const RETRY_MAX: Duration = Duration::from_millis(500);
+/// The longest pause: how late a server that is back is noticed.
+pub(crate) const RETRY_MAX: Duration = Duration::from_millis(500);
 /// A connection that lasted for less does not count as a return.
-pub(super) const STABLE_AFTER: Duration = Duration::from_secs(1);
-/// The pause when the settings are at fault: somebody has to change them, here or in Redis.
-pub(super) const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+pub(crate) const STABLE_AFTER: Duration = Duration::from_secs(1);
+/// The pause when the settings are at fault: somebody has to change them, here or in the backend.
+pub(crate) const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// What connecting and subscribing may take after the longest pause.
 const SUBSCRIBED_IN: Duration = Duration::from_millis(250);
 
-/// After an absence of Redis, how long the commands of plugins wait with a connection that stands.
-/// By then other servers, which look for Redis as often, have subscribed again: what has gathered
+/// After an absence of a backend, how long the commands of plugins wait with a connection that
+/// stands. By then other servers, which look for the backend as often, have subscribed again: what has gathered
 /// meanwhile and leaves at once would be lost for those that have not.
-pub(super) fn return_pause(is_refusal: bool) -> Duration {
+pub(crate) fn return_pause(is_refusal: bool) -> Duration {
     let longest = match is_refusal {
         true => REFUSED_PAUSE,
         false => RETRY_MAX,
@@ -29,15 +29,15 @@ pub(super) fn return_pause(is_refusal: bool) -> Duration {
 
 /// Pauses that double, each shortened by up to a half, so that servers do not come back together.
 #[derive(Debug)]
-pub(super) struct Backoff(Duration);
+pub(crate) struct Backoff(Duration);
 
 impl Backoff {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(RETRY_MIN)
     }
 
     /// How long to pause now.
-    pub(super) fn pause(&mut self, is_refusal: bool) -> Duration {
+    pub(crate) fn pause(&mut self, is_refusal: bool) -> Duration {
         if is_refusal {
             return REFUSED_PAUSE;
         }
