@@ -11,7 +11,7 @@ use crate::{
     capabilities::{bus::BusStatus, redis::RedisStatus},
     cluster::{Cluster, ClusterNode, Namespace, NodeEvents, NodeId, Stats},
     config::Config,
-    transport::{OpenTransport, Recovery, TransportHandle, TransportStatus},
+    transport::{Follower, OpenTransport, Recovery, TransportHandle, TransportStatus},
 };
 
 /// Joins one server to a cluster. Cheap to clone; give a clone to
@@ -33,6 +33,8 @@ pub struct Board(Arc<Inner>);
 struct Inner {
     cluster: Cluster,
     transport: TransportHandle,
+    /// Lets new versions of the transport's plugin take over.
+    follower: Follower,
     /// The server that joins through this board, once it is known.
     attachment: Attachment,
 }
@@ -62,6 +64,7 @@ impl Board {
     pub async fn open(config: Config) -> Result<Self, Error> {
         let mut options = config.cluster.clone();
         let name = config.transport.to_string();
+        let watch_plugins = config.watch_plugins;
         let OpenTransport {
             publisher,
             subscriber,
@@ -80,9 +83,12 @@ impl Board {
         let cluster = Cluster::start(node.clone(), options, publisher, subscriber);
         handle.view().attach(&cluster);
         tracing::info!(%node, transport = name, "joined the cluster");
+        let upgradable = handle.upgradable();
+        let follower = Follower::start(watch_plugins, move || upgradable.iter().cloned().collect());
         Ok(Self(Arc::new(Inner {
             cluster,
             transport: handle,
+            follower,
             attachment: Attachment::default(),
         })))
     }
@@ -173,6 +179,7 @@ impl Board {
     pub async fn close(&self) {
         // First, so that server and board let go of each other even if this future is dropped.
         self.0.attachment.close();
+        self.0.follower.close().await;
         self.0.cluster.close().await;
         self.0.transport.close().await;
         tracing::info!(node = %self.node(), "left the cluster");
