@@ -14,7 +14,7 @@ use crate::{
         SwitchReport, Switchable, Switched,
     },
     config::{Config, Transport},
-    transport::{LineOpener, Lines, Recovery, TransportStatus},
+    transport::{Follower, LineOpener, Lines, Recovery, TransportStatus},
 };
 
 /// Joins one server to a cluster. Cheap to clone; give a clone to
@@ -38,6 +38,8 @@ struct Inner {
     lines: Arc<Lines>,
     /// None with `transport = "none"`.
     switch: Option<Switch>,
+    /// Lets new versions of the transports' plugins take over.
+    follower: Follower,
     /// The server that joins through this board, once it is known.
     attachment: Attachment,
 }
@@ -74,6 +76,7 @@ impl Board {
     pub async fn open(config: Config) -> Result<Self, Error> {
         let mut options = config.cluster.clone();
         let name = config.transport.to_string();
+        let watch_plugins = config.watch_plugins;
         let has_cluster = !matches!(config.transport, Transport::None);
         let (lines, publisher, subscriber) = Lines::open_home(config, Switchable::HOME).await?;
         let node = lines.identity().node().clone();
@@ -99,10 +102,13 @@ impl Board {
         };
         lines.identity().attach(&cluster);
         tracing::info!(%node, transport = name, "joined the cluster");
+        let running = Arc::clone(&lines);
+        let follower = Follower::start(watch_plugins, move || running.upgradable());
         Ok(Self(Arc::new(Inner {
             cluster,
             lines,
             switch,
+            follower,
             attachment: Attachment::default(),
         })))
     }
@@ -236,6 +242,7 @@ impl Board {
     pub async fn close(&self) {
         // First, so that server and board let go of each other even if this future is dropped.
         self.0.attachment.close();
+        self.0.follower.close().await;
         if let Some(switch) = &self.0.switch {
             switch.close().await;
         }

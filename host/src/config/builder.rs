@@ -1,6 +1,6 @@
 //! The same settings in code.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     Cache, ClusterName, Config, ConfigError, ConnectionName, InvalidName, Limits, PluginName,
@@ -56,6 +56,12 @@ impl ConfigBuilder {
     /// See [`Config::plugins`].
     pub fn plugins(mut self, folder: impl Into<PathBuf>) -> Self {
         self.config.plugins = folder.into();
+        self
+    }
+
+    /// See [`Config::watch_plugins`].
+    pub fn watch_plugins(mut self, every: Duration) -> Self {
+        self.config.watch_plugins = every;
         self
     }
 

@@ -12,10 +12,17 @@ use crate::suggest;
 /// Most connections of one kind, and most transports that have settings.
 const MAX_ENTRIES: usize = 256;
 
+/// How often the plugin folder may be looked at, in milliseconds, if at all.
+const WATCH_MS: RangeInclusive<u64> = 10..=3_600_000;
+
 /// Reports everything that is wrong. The document says where settings stand; an empty one will do.
 pub(super) fn check(config: &Config, document: &Document, problems: &mut Problems) {
     let mut checker = Checker { document, problems };
     checker.cluster(config);
+    if !config.watch_plugins.is_zero() {
+        let every_ms = u64::try_from(config.watch_plugins.as_millis()).unwrap_or(u64::MAX);
+        checker.range(&["watch_plugins_ms"], every_ms, WATCH_MS);
+    }
     checker.limits(
         &["limits"],
         &LimitOverrides::from(&config.limits),

@@ -24,9 +24,10 @@ use std::{
     env,
     ffi::OsString,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use self::document::{Document, Origin, Problems};
 pub use self::{
@@ -82,6 +83,11 @@ pub struct Config {
     pub transport: Transport,
     /// The folder with the plugins. Default `plugins`.
     pub plugins: PathBuf,
+    /// How often the plugin folder is looked at for changes: a new version of the running transport
+    /// takes over when its file has not changed between two looks. Default 1 s; 0 for never, else 10
+    /// ms to an hour.
+    #[serde(rename = "watch_plugins_ms", deserialize_with = "milliseconds")]
+    pub watch_plugins: Duration,
     /// Where compiled plugins are kept. Default: in the user's cache folder.
     pub cache: Cache,
     /// Limits and times of the cluster core.
@@ -101,6 +107,7 @@ impl Default for Config {
             name: ClusterName::default(),
             transport: Transport::default(),
             plugins: PathBuf::from("plugins"),
+            watch_plugins: Duration::from_secs(1),
             cache: Cache::default(),
             cluster: ClusterOptions::default(),
             limits: Limits::default(),
@@ -173,6 +180,10 @@ impl Config {
     pub fn folder(&self) -> PluginFolder {
         PluginFolder::new(&self.plugins)
     }
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    u64::deserialize(from).map(Duration::from_millis)
 }
 
 /// A file that is there and cannot be read must not pass for one that is absent.

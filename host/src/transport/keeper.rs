@@ -1,19 +1,16 @@
 //! Keeping one instance of a plugin alive: starting it, replacing it when it dies or has grown,
 //! giving it up after too many failures.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 use wasmtime::Store;
 
 use super::{
+    instance::{Away, Candidate, Live, Opened},
     node::PluginState,
     plugin::{Role, TransportPlugin},
+    report::{InstanceState, InstanceStatus},
 };
 use crate::{
     bindings::switchboard::transport::lifecycle::OpenFailure,
@@ -45,106 +42,12 @@ impl Default for RestartPolicy {
     }
 }
 
-/// How an instance is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum InstanceState {
-    /// Not opened yet, or its backend cannot be reached.
-    Opening,
-    /// At work.
-    Running,
-    /// It died and is being replaced.
-    Restarting,
-    /// Given up until it is replaced by the operator.
-    Failed,
-}
-
-/// One instance, for the operator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct InstanceReport {
-    /// `publisher`, `subscriber` or `recovery`.
-    pub role: &'static str,
-    /// Whether it works.
-    pub state: InstanceState,
-    /// How often it has died since the server started.
-    pub faults: u32,
-    /// Its linear memory in bytes, after its last call.
-    pub memory_bytes: usize,
-    /// What last went wrong, also when it has recovered since.
-    pub last_error: Option<String>,
-}
-
-/// What is known of an instance; updated as it works.
-#[derive(Debug)]
-pub(crate) struct InstanceStatus(Mutex<InstanceReport>);
-
-impl InstanceStatus {
-    pub(super) fn new(role: Role) -> Self {
-        Self(Mutex::new(InstanceReport {
-            role: role.name(),
-            state: InstanceState::Opening,
-            faults: 0,
-            memory_bytes: 0,
-            last_error: None,
-        }))
-    }
-
-    pub(crate) fn report(&self) -> InstanceReport {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, InstanceReport> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, state: InstanceState) {
-        self.lock().state = state;
-    }
-
-    fn note(&self, error: String) {
-        self.lock().last_error = Some(error);
-    }
-}
-
-/// Why there is no instance now.
-#[derive(Debug, Clone)]
-pub(super) enum Away {
-    /// The plugin died while it was opened; it will be tried again.
-    Fault(Fault),
-    /// The backend is away; it will be tried again.
-    Backend(String),
-    /// The options are wrong.
-    Configuration(String),
-    /// It cannot work here.
-    Unsupported(String),
-    /// It failed too often.
-    Failed(String),
-}
-
-impl std::fmt::Display for Away {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Fault(fault) => write!(f, "the plugin failed when it was opened: {fault}"),
-            Self::Backend(why) => f.write_str(why),
-            Self::Configuration(why) => write!(f, "the plugin refuses its configuration: {why}"),
-            Self::Unsupported(why) => write!(f, "the plugin cannot work here: {why}"),
-            Self::Failed(why) => write!(f, "the plugin was given up: {why}"),
-        }
-    }
-}
-
-/// A live instance and the exports of its role.
-pub(super) struct Live<A> {
-    pub(super) guest: Guest<PluginState>,
-    pub(super) api: A,
-}
-
 /// Holds the instance of one role, if there is one.
 pub(super) struct Keeper<A> {
     pub(super) plugin: Arc<TransportPlugin>,
     pub(super) wake: Arc<Wake>,
+    /// A successor is there: no pause before a restart is waited out.
+    relief: Arc<Wake>,
     status: Arc<InstanceStatus>,
     role: Role,
     live: Option<Live<A>>,
@@ -162,11 +65,11 @@ pub(super) struct Keeper<A> {
 
 impl<A> Keeper<A> {
     pub(super) fn new(plugin: Arc<TransportPlugin>, role: Role) -> Self {
-        let status = Arc::new(InstanceStatus::new(role));
         Self {
             plugin,
             wake: Arc::default(),
-            status,
+            relief: Arc::default(),
+            status: InstanceStatus::new(role),
             role,
             live: None,
             is_busy: false,
@@ -190,6 +93,29 @@ impl<A> Keeper<A> {
 
     pub(super) fn status(&self) -> Arc<InstanceStatus> {
         Arc::clone(&self.status)
+    }
+
+    pub(super) fn relief(&self) -> Arc<Wake> {
+        Arc::clone(&self.relief)
+    }
+
+    /// Is an instance in the middle of something that only it can end?
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_busy && self.live.as_ref().is_some_and(|live| live.guest.is_alive())
+    }
+
+    /// Lets an instance of another plugin take over: whatever went wrong before is no fault of its.
+    /// The one before is given back, to be dropped where that delays nobody.
+    pub(super) fn succeed(&mut self, opened: Opened<A>) -> Option<Live<A>> {
+        let Opened { plugin, live } = opened;
+        self.plugin = plugin;
+        self.is_busy = false;
+        self.faults.clear();
+        self.retry_at = None;
+        self.given_up = None;
+        self.relief.clear();
+        self.status.runs(live.guest.memory_bytes());
+        self.live.replace(live)
     }
 
     /// The live instance; `open` makes one ready if there is none. Waits out the pause after a
@@ -234,43 +160,33 @@ impl<A> Keeper<A> {
             return Err(given_up.clone());
         }
         if let Some(at) = self.retry_at {
-            sleep_until(at).await;
-        }
-        let plugin = Arc::clone(&self.plugin);
-        let opened = async {
-            let mut guest = plugin.instantiate(self.role, &self.wake).await?;
-            match open(&plugin, &mut guest).await {
-                Ok(opened) => Ok((opened, guest)),
-                Err(fault) => {
-                    // What it had taken may be to blame.
-                    guest.state_mut().capabilities.effects.fault();
-                    Err(fault)
+            tokio::select! {
+                () = sleep_until(at) => {}
+                () = self.relief.wanted() => {
+                    return Err(Away::Backend("the plugin is being replaced".to_owned()));
                 }
             }
+        }
+        let opened = async {
+            let candidate = Candidate::new(&self.plugin, self.role, &self.wake).await?;
+            candidate.open(open).await
         };
         match opened.await {
-            Ok((Ok(api), mut guest)) => {
-                guest.is_open();
+            Ok(Opened { live, .. }) => {
                 self.retry_at = None;
-                self.status.set(InstanceState::Running);
-                self.status.lock().memory_bytes = guest.memory_bytes();
-                Ok(Live { guest, api })
+                self.status.runs(live.guest.memory_bytes());
+                Ok(live)
             }
-            Ok((Err(OpenFailure::Unavailable(why)), _)) => {
+            Err(Away::Backend(why)) => {
                 self.status.set(InstanceState::Opening);
                 self.status.note(why.clone());
                 Err(Away::Backend(why))
             }
-            Ok((Err(OpenFailure::InvalidConfig(why)), _)) => {
-                Err(self.give_up(Away::Configuration(why)))
-            }
-            Ok((Err(OpenFailure::Unsupported(why)), _)) => {
-                Err(self.give_up(Away::Unsupported(why)))
-            }
-            Err(fault) => {
+            Err(Away::Fault(fault)) => {
                 self.died(&fault);
                 Err(self.given_up.clone().unwrap_or(Away::Fault(fault)))
             }
+            Err(away) => Err(self.give_up(away)),
         }
     }
 
@@ -282,7 +198,7 @@ impl<A> Keeper<A> {
                 .capabilities
                 .effects
                 .commit(delivered);
-            self.status.lock().memory_bytes = live.guest.memory_bytes();
+            self.status.uses(live.guest.memory_bytes());
         }
     }
 
@@ -293,8 +209,7 @@ impl<A> Keeper<A> {
             dead.guest.state_mut().capabilities.effects.fault();
         }
         let (plugin, role) = (&self.plugin.name, self.role.name());
-        self.status.lock().faults += 1;
-        self.status.note(fault.to_string());
+        self.status.died(fault.to_string());
 
         let policy = self.plugin.restarts;
         let now = Instant::now();

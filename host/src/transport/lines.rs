@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{Identity, OpenTransport, Recovery, TransportHandle};
+use super::{Identity, OpenTransport, Recovery, TransportHandle, Upgradable};
 use crate::{
     Error,
     cluster::{LineId, OpenLine, Opener, Publisher, Subscriber},
@@ -62,6 +62,13 @@ impl Lines {
     /// The session store of the transport that this server publishes on, if it has one.
     pub(crate) fn recovery(&self) -> Option<Arc<Recovery>> {
         self.home()?.recovery().cloned()
+    }
+
+    /// What other versions of their plugins need to take over.
+    pub(crate) fn upgradable(&self) -> Vec<Upgradable> {
+        let lines = self.lock();
+        let open = lines.open.values();
+        open.filter_map(|handle| handle.upgradable()).collect()
     }
 
     /// The other transports that are open.

@@ -7,17 +7,14 @@ use serde::Serialize;
 use socketioxide_core::Uid;
 
 use super::{
-    InstanceReport, InstanceStatus, NoTransport, NodeView, PluginPublisher, PluginSource,
-    PluginSubscriber, Recovery, RestartPolicy, TransportPlugin,
+    InstanceReport, InstanceStatus, Loader, NoTransport, NodeView, PluginPublisher,
+    PluginSubscriber, Recovery, TransportPlugin, Upgradable, Upgrader,
 };
 use crate::{
     Error,
-    capabilities::{
-        Connections, Granted, bus::BusStatus, postgres::PostgresStatus, redis::RedisStatus,
-    },
+    capabilities::{Connections, bus::BusStatus, postgres::PostgresStatus, redis::RedisStatus},
     cluster::{Cluster, NodeId, Publisher, Subscriber},
-    config::{self, Config},
-    runtime::{Limits, Runtime},
+    config::{Config, Transport},
 };
 
 /// The two ways of a transport, and what goes with them. [`Board::open`](crate::Board::open) puts
@@ -39,11 +36,19 @@ pub struct TransportHandle {
 }
 
 struct LoadedPlugin {
-    plugin: Arc<TransportPlugin>,
+    running: Running,
     instances: Vec<Arc<InstanceStatus>>,
     recovery: Option<Arc<Recovery>>,
-    // Held so that the engine's clock ticks as long as instances may run.
-    _runtime: Runtime,
+    // Holds the engine, whose clock ticks as long as instances may run.
+    loader: Arc<Loader>,
+}
+
+/// Which plugin it is.
+enum Running {
+    /// The same for ever: a process that only sends does not live long.
+    Fixed(Arc<TransportPlugin>),
+    /// Other versions of it may take over.
+    Upgradable(Upgrader),
 }
 
 /// How a plugin does.
@@ -52,6 +57,8 @@ struct LoadedPlugin {
 pub struct TransportStatus {
     /// Its name.
     pub name: String,
+    /// Its author's name for this state of it, if the manifest says one.
+    pub version: Option<String>,
     /// `sha256:` and 64 hex digits.
     pub digest: String,
     /// Its instances: publisher, subscriber, and recovery if it has one.
@@ -95,12 +102,8 @@ impl OpenTransport {
 
     /// The same for a server that may have several transports, one after the other.
     pub(crate) async fn open_as(identity: Identity, config: Config) -> Result<Self, Error> {
-        let Parts {
-            mut handle,
-            runtime,
-            plugin,
-        } = Parts::load(identity, config).await?;
-        let Some((runtime, plugin)) = runtime.zip(plugin) else {
+        let Parts { mut handle, loaded } = Parts::load(identity, config).await?;
+        let Some((loader, plugin)) = loaded else {
             return Ok(Self {
                 publisher: Box::new(NoTransport),
                 subscriber: Box::new(NoTransport),
@@ -113,8 +116,15 @@ impl OpenTransport {
         let subscriber = PluginSubscriber::open(Arc::clone(&plugin)).await?;
         let recovery = Recovery::new(Arc::clone(&plugin)).map(Arc::new);
         let mut instances = vec![publisher.status(), subscriber.status()];
-        instances.extend(recovery.as_deref().map(Recovery::status));
-        handle.opened(runtime, plugin, instances, recovery);
+        instances.extend(recovery.as_ref().map(|recovery| recovery.status()));
+        let seats = (publisher.seat(), subscriber.seat(), recovery.clone());
+        let upgrader = Upgrader::new(plugin, seats.0, seats.1, seats.2);
+        handle.opened(LoadedPlugin {
+            running: Running::Upgradable(upgrader),
+            instances,
+            recovery,
+            loader,
+        });
         Ok(Self {
             publisher: Box::new(publisher),
             subscriber: Box::new(subscriber),
@@ -129,18 +139,18 @@ impl OpenTransport {
     pub async fn open_way_out(
         config: Config,
     ) -> Result<(Box<dyn Publisher>, TransportHandle), Error> {
-        let Parts {
-            mut handle,
-            runtime,
-            plugin,
-        } = Parts::load(Identity::new(), config).await?;
-        let Some((runtime, plugin)) = runtime.zip(plugin) else {
+        let Parts { mut handle, loaded } = Parts::load(Identity::new(), config).await?;
+        let Some((loader, plugin)) = loaded else {
             return Ok((Box::new(NoTransport), handle));
         };
         let mut publisher = PluginPublisher::new(Arc::clone(&plugin));
         publisher.open().await?;
-        let instances = vec![publisher.status()];
-        handle.opened(runtime, plugin, instances, None);
+        handle.opened(LoadedPlugin {
+            instances: vec![publisher.status()],
+            running: Running::Fixed(plugin),
+            recovery: None,
+            loader,
+        });
         Ok((Box::new(publisher), handle))
     }
 }
@@ -148,54 +158,74 @@ impl OpenTransport {
 /// What there is before an instance is opened.
 struct Parts {
     handle: TransportHandle,
-    runtime: Option<Runtime>,
-    plugin: Option<Arc<TransportPlugin>>,
+    /// None with `transport = "none"`.
+    loaded: Option<(Arc<Loader>, Arc<TransportPlugin>)>,
 }
 
 impl Parts {
     async fn load(identity: Identity, config: Config) -> Result<Self, Error> {
+        config.check()?;
         let Identity { node, view } = identity;
         let connections = Arc::new(Connections::new(Arc::from(node.as_str())));
-
+        let handle = TransportHandle {
+            node: node.clone(),
+            connections: Arc::clone(&connections),
+            plugin: None,
+        };
+        let Transport::Plugin(name) = config.transport.clone() else {
+            return Ok(Self {
+                handle,
+                loaded: None,
+            });
+        };
         // Reading, checking and compiling take a while: not on a thread that serves others.
-        let (at, to) = (node.clone(), Arc::clone(&connections));
-        let loaded = tokio::task::spawn_blocking(move || load(&config, at, to, view)).await;
+        let load = move || {
+            let loader = Loader::new(config, node, view, connections)?;
+            let plugin = loader.find_and_load(&name)?;
+            Ok::<_, Error>((Arc::new(loader), Arc::new(plugin)))
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
         // A panic in the compiler is passed on; the task is never cancelled.
         let loaded =
             loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        let (runtime, plugin) = loaded.unzip();
-        let handle = TransportHandle {
-            node,
-            connections,
-            plugin: None,
-        };
         Ok(Self {
             handle,
-            runtime,
-            plugin: plugin.map(Arc::new),
+            loaded: Some(loaded),
         })
     }
 }
 
+impl Running {
+    fn plugin(&self) -> Arc<TransportPlugin> {
+        match self {
+            Self::Fixed(plugin) => Arc::clone(plugin),
+            Self::Upgradable(upgrader) => upgrader.current(),
+        }
+    }
+}
+
 impl TransportHandle {
-    fn opened(
-        &mut self,
-        runtime: Runtime,
-        plugin: Arc<TransportPlugin>,
-        instances: Vec<Arc<InstanceStatus>>,
-        recovery: Option<Arc<Recovery>>,
-    ) {
+    fn opened(&mut self, loaded: LoadedPlugin) {
+        let plugin = loaded.running.plugin();
         tracing::info!(
             plugin = plugin.name,
             digest = plugin.digest,
             "the transport is open"
         );
-        self.plugin = Some(LoadedPlugin {
-            plugin,
-            instances,
-            recovery,
-            _runtime: runtime,
-        });
+        self.plugin = Some(loaded);
+    }
+
+    /// What other versions of its plugin need to take over; none with `transport = "none"`, and where
+    /// only the way out is open.
+    pub(crate) fn upgradable(&self) -> Option<Upgradable> {
+        let loaded = self.plugin.as_ref()?;
+        match &loaded.running {
+            Running::Fixed(_) => None,
+            Running::Upgradable(upgrader) => Some(Upgradable {
+                upgrader: upgrader.clone(),
+                loader: Arc::clone(&loaded.loader),
+            }),
+        }
     }
 
     /// The id under which it publishes.
@@ -206,9 +236,11 @@ impl TransportHandle {
     /// Plugin and instances; none with `transport = "none"`.
     pub fn status(&self) -> Option<TransportStatus> {
         let loaded = self.plugin.as_ref()?;
+        let plugin = loaded.running.plugin();
         Some(TransportStatus {
-            name: loaded.plugin.name.clone(),
-            digest: loaded.plugin.digest.clone(),
+            name: plugin.name.clone(),
+            version: plugin.version.clone(),
+            digest: plugin.digest.clone(),
             instances: loaded
                 .instances
                 .iter()
@@ -243,58 +275,5 @@ impl TransportHandle {
             recovery.close().await;
         }
         self.connections.close().await;
-    }
-}
-
-fn load(
-    config: &Config,
-    node: NodeId,
-    connections: Arc<Connections>,
-    view: Arc<NodeView>,
-) -> Result<Option<(Runtime, TransportPlugin)>, Error> {
-    config.check()?;
-    let config::Transport::Plugin(name) = &config.transport else {
-        return Ok(None);
-    };
-    let file = config.folder().find(name)?;
-    let resolved = config.resolve(&file)?;
-    for warning in &resolved.warnings {
-        tracing::warn!(plugin = %file.name, "{warning}");
-    }
-    let runtime = Runtime::new(config.cache.folder())?;
-    let source = PluginSource {
-        name: file.name.to_string(),
-        file: file.path.display().to_string(),
-        digest: file.digest.to_string(),
-        wasm: file.bytes,
-        options: resolved.options.clone(),
-        limits: limits(&resolved.limits),
-        restarts: restarts(&resolved.limits),
-        granted: Granted {
-            resolved,
-            connections,
-        },
-    };
-    let plugin = TransportPlugin::load(&runtime, source, node, view)?;
-    Ok(Some((runtime, plugin)))
-}
-
-fn limits(limits: &config::Limits) -> Limits {
-    Limits {
-        memory_bytes: limits.memory_bytes,
-        cpu: limits.cpu,
-        call_timeout: limits.call_timeout,
-        log_lines_per_second: limits.log_lines_per_second,
-        allow_wasi: limits.allow_wasi,
-        recycle_memory_bytes: limits.recycle_memory_bytes,
-    }
-}
-
-fn restarts(limits: &config::Limits) -> RestartPolicy {
-    RestartPolicy {
-        backoff_min: limits.restart_backoff_min,
-        backoff_max: limits.restart_backoff_max,
-        max_restarts: usize::try_from(limits.max_restarts).unwrap_or(usize::MAX),
-        window: limits.restart_window,
     }
 }

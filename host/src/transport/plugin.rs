@@ -6,6 +6,7 @@ use bytes::Bytes;
 use wasmtime::component::HasSelf;
 
 use super::{
+    instance::Away,
     keeper::RestartPolicy,
     node::{LogLimit, NodeView, PluginState},
 };
@@ -17,6 +18,8 @@ use crate::{
     },
     capabilities::{CapabilityState, Effects, Granted, Wake},
     cluster::NodeId,
+    config::Resolved,
+    plugins::PluginFile,
     runtime::{Fault, Guest, Limits, LoadError, Program, Runtime, load},
 };
 
@@ -28,6 +31,8 @@ pub(crate) struct PluginSource {
     pub(crate) file: String,
     /// `sha256:` and 64 hex digits.
     pub(crate) digest: String,
+    /// Its author's name for this state of it.
+    pub(crate) version: Option<String>,
     pub(crate) wasm: Bytes,
     /// The operator's options as the text of a JSON object.
     pub(crate) options: String,
@@ -87,6 +92,19 @@ pub enum TransportError {
     },
 }
 
+impl TransportError {
+    /// Why an instance did not open, where it is not merely the backend that is away.
+    pub(super) fn from_away(plugin: String, away: Away) -> Self {
+        match away {
+            Away::Configuration(reason) => Self::Configuration { plugin, reason },
+            Away::Fault(fault) => Self::Fault { plugin, fault },
+            Away::Backend(reason) | Away::Unsupported(reason) | Away::Failed(reason) => {
+                Self::Unsupported { plugin, reason }
+            }
+        }
+    }
+}
+
 /// Which export an instance is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -109,6 +127,7 @@ impl Role {
 pub(crate) struct TransportPlugin {
     pub(super) name: String,
     pub(super) digest: String,
+    pub(super) version: Option<String>,
     pub(super) node: NodeId,
     pub(super) options: String,
     pub(super) restarts: RestartPolicy,
@@ -135,6 +154,7 @@ impl TransportPlugin {
             name,
             file,
             digest,
+            version,
             wasm,
             options,
             limits,
@@ -164,6 +184,7 @@ impl TransportPlugin {
         Ok(Self {
             name,
             digest,
+            version,
             node,
             options,
             restarts,
@@ -185,6 +206,14 @@ impl TransportPlugin {
 
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Is it what would be made of this file with these settings?
+    pub(super) fn is_made_of(&self, file: &PluginFile, resolved: &Resolved) -> bool {
+        self.name == file.name.as_str()
+            && self.digest == file.digest.to_string()
+            && self.version == file.manifest.version
+            && self.granted.resolved == *resolved
     }
 
     pub(super) async fn instantiate(

@@ -7,9 +7,12 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
     from_guest,
-    keeper::{Away, InstanceStatus, Keeper, Live},
+    handover::Handover,
+    instance::{Away, Candidate, Live, Opened},
+    keeper::Keeper,
     node::PluginState,
     plugin::{Role, TransportError, TransportPlugin},
+    report::InstanceStatus,
     to_guest,
 };
 use crate::{
@@ -17,22 +20,61 @@ use crate::{
         exports::switchboard::transport::publisher::Guest as Exports,
         switchboard::transport::lifecycle::{Config, OpenFailure},
     },
+    capabilities::Wake,
     cluster::{Failure, Message, Namespace, Offset, PublishFailure, Publisher, TransportInfo},
     runtime::{Fault, Guest},
 };
 
 /// A plugin's way out.
 pub(crate) struct PluginPublisher {
-    keeper: Keeper<Exports>,
+    keeper: Keeper<Out>,
+    handover: Arc<Handover<Opened<Out>>>,
     info: TransportInfo,
     /// Lists of the batch in the air; kept for its memory.
     arena: Bump,
+}
+
+/// An open instance: its exports, and what it said of the transport.
+pub(super) struct Out {
+    exports: Exports,
+    info: TransportInfo,
+}
+
+/// What an upgrade needs of a way out.
+#[derive(Clone)]
+pub(super) struct PublisherSeat {
+    handover: Arc<Handover<Opened<Out>>>,
+    wake: Arc<Wake>,
+    pub(super) status: Arc<InstanceStatus>,
+}
+
+impl PublisherSeat {
+    /// Opens an instance of another plugin beside the one at work, which notices nothing.
+    pub(super) async fn open_beside(
+        &self,
+        plugin: &Arc<TransportPlugin>,
+    ) -> Result<Opened<Out>, Away> {
+        let candidate = Candidate::new(plugin, Role::Publisher, &self.wake).await?;
+        candidate.open(open).await
+    }
+
+    /// From the next batch on it is this one's turn. False: the way out is closed.
+    pub(super) fn hand_over(&self, successor: Opened<Out>) -> bool {
+        let memory_bytes = successor.live.guest.memory_bytes();
+        let is_open = self.handover.offer(successor);
+        if is_open {
+            // There may be nothing to send for long.
+            self.status.runs(memory_bytes);
+        }
+        is_open
+    }
 }
 
 impl PluginPublisher {
     pub(crate) fn new(plugin: Arc<TransportPlugin>) -> Self {
         let keeper = Keeper::new(plugin, Role::Publisher).starting();
         Self {
+            handover: Arc::new(Handover::new(keeper.relief())),
             keeper,
             info: TransportInfo::default(),
             arena: Bump::new(),
@@ -41,6 +83,14 @@ impl PluginPublisher {
 
     pub(crate) fn status(&self) -> Arc<InstanceStatus> {
         self.keeper.status()
+    }
+
+    pub(super) fn seat(&self) -> PublisherSeat {
+        PublisherSeat {
+            handover: Arc::clone(&self.handover),
+            wake: Arc::clone(&self.keeper.wake),
+            status: self.status(),
+        }
     }
 
     /// Opens it for the first time. A backend that is away is no error: it is opened again when
@@ -54,16 +104,13 @@ impl PluginPublisher {
         Ok(())
     }
 
-    async fn live(&mut self) -> Result<&mut Live<Exports>, Away> {
-        let info = &mut self.info;
-        self.keeper
-            .live(async |plugin, guest| {
-                Ok(open(plugin, guest).await?.map(|(api, opened)| {
-                    *info = opened;
-                    api
-                }))
-            })
-            .await
+    async fn live(&mut self) -> Result<&mut Live<Out>, Away> {
+        if let Some(successor) = self.handover.take(self.keeper.is_in_doubt()) {
+            self.keeper.succeed(successor);
+        }
+        let live = self.keeper.live(open).await?;
+        self.info = live.api.info;
+        Ok(live)
     }
 
     async fn send(&mut self, batch: &[Message], first: u64) -> Result<Vec<Offset>, PublishFailure> {
@@ -77,7 +124,9 @@ impl PluginPublisher {
         let published = guest
             .call("publish", timeout, async |store, _| {
                 // The border has no 64-bit integers. Exact for as long as any server runs.
-                api.call_publish(store, messages, first as f64).await
+                api.exports
+                    .call_publish(store, messages, first as f64)
+                    .await
             })
             .await;
         match published {
@@ -107,7 +156,9 @@ impl PluginPublisher {
         let timeout = guest.limits().call_timeout;
         let counted = guest
             .call("count-nodes", timeout, async |store, _| {
-                api.call_count_nodes(store, namespace.as_str()).await
+                api.exports
+                    .call_count_nodes(store, namespace.as_str())
+                    .await
             })
             .await;
         match counted {
@@ -123,8 +174,10 @@ impl PluginPublisher {
     }
 
     async fn end(&mut self) {
+        // One that has not sent anything has nothing to end.
+        self.handover.close();
         self.keeper
-            .close(async |api, store| api.call_close(store).await)
+            .close(async |out, store| out.exports.call_close(store).await)
             .await;
     }
 }
@@ -132,17 +185,20 @@ impl PluginPublisher {
 async fn open(
     plugin: &TransportPlugin,
     guest: &mut Guest<PluginState>,
-) -> Result<Result<(Exports, TransportInfo), OpenFailure>, Fault> {
+) -> Result<Result<Out, OpenFailure>, Fault> {
     let timeout = plugin.limits().call_timeout;
     let opened = guest
         .call("publisher.open", timeout, async |store, instance| {
-            let api = plugin.publisher.load(&mut *store, instance)?;
+            let exports = plugin.publisher.load(&mut *store, instance)?;
             let config = Config {
                 node: plugin.node.as_str(),
                 options: &plugin.options,
             };
-            let opened = api.call_open(store, config).await?;
-            Ok(opened.map(|info| (api, from_guest::info(info))))
+            let opened = exports.call_open(store, config).await?;
+            Ok(opened.map(|info| Out {
+                exports,
+                info: from_guest::info(info),
+            }))
         })
         .await?;
     guest
@@ -163,11 +219,13 @@ pub(super) fn first_open(plugin: String, away: Away) -> Result<(), TransportErro
             );
             Ok(())
         }
-        Away::Configuration(reason) => Err(TransportError::Configuration { plugin, reason }),
-        Away::Unsupported(reason) | Away::Failed(reason) => {
-            Err(TransportError::Unsupported { plugin, reason })
-        }
-        Away::Fault(fault) => Err(TransportError::Fault { plugin, fault }),
+        other => Err(TransportError::from_away(plugin, other)),
+    }
+}
+
+impl Drop for PluginPublisher {
+    fn drop(&mut self) {
+        self.handover.close();
     }
 }
 

@@ -9,9 +9,11 @@ use tokio::sync::Mutex;
 
 use super::{
     from_guest,
-    keeper::{Away, InstanceStatus, Keeper, Live},
+    instance::{Away, Candidate, Live, Opened},
+    keeper::Keeper,
     node::PluginState,
     plugin::{Role, TransportPlugin},
+    report::InstanceStatus,
     to_guest,
 };
 use crate::{
@@ -19,6 +21,7 @@ use crate::{
         exports::switchboard::transport::recovery::{self as guest, Guest as Exports},
         switchboard::transport::lifecycle::{Config, OpenFailure},
     },
+    capabilities::Wake,
     cluster::{Broadcast, Failure, Namespace, Offset, Payload, Room},
     runtime::{Fault, Guest},
 };
@@ -79,6 +82,8 @@ pub enum RecoveryError {
 /// A plugin's session store. Calls are made one after the other.
 pub struct Recovery {
     keeper: Mutex<Keeper<Exports>>,
+    wake: Arc<Wake>,
+    relief: Arc<Wake>,
     status: Arc<InstanceStatus>,
 }
 
@@ -89,11 +94,28 @@ impl Recovery {
             return None;
         }
         let keeper = Keeper::new(plugin, Role::Recovery);
-        let status = keeper.status();
         Some(Self {
+            wake: Arc::clone(&keeper.wake),
+            relief: keeper.relief(),
+            status: keeper.status(),
             keeper: Mutex::new(keeper),
-            status,
         })
+    }
+
+    /// Opens an instance of another plugin beside the one at work, which notices nothing.
+    pub(super) async fn open_beside(
+        &self,
+        plugin: &Arc<TransportPlugin>,
+    ) -> Result<Opened<Exports>, Away> {
+        let candidate = Candidate::new(plugin, Role::Recovery, &self.wake).await?;
+        candidate.open(open).await
+    }
+
+    /// Lets it take over when the call in progress has ended.
+    pub(super) async fn hand_over(&self, successor: Opened<Exports>) {
+        self.relief.wake();
+        let before = self.keeper.lock().await.succeed(successor);
+        drop(before);
     }
 
     pub(crate) fn status(&self) -> Arc<InstanceStatus> {

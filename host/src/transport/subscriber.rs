@@ -14,10 +14,12 @@ use tokio::{
 
 use super::{
     from_guest,
-    keeper::{Away, InstanceStatus, Keeper, Live},
+    instance::{Away, Candidate, Live},
+    keeper::Keeper,
     node::PluginState,
     plugin::{Role, TransportError, TransportPlugin},
     publisher::first_open,
+    report::InstanceStatus,
 };
 use crate::{
     bindings::{
@@ -29,11 +31,15 @@ use crate::{
     runtime::{Fault, Guest},
 };
 
-/// Commands that wait for the instance. The inbox sends one at a time.
+/// Commands that wait for the instance. The inbox sends one at a time, and an upgrade another one.
 const MAX_COMMANDS: usize = 4;
 
 /// How long a poll may take beyond what it was asked to wait, before it counts as stuck.
 const POLL_GRACE: Duration = Duration::from_secs(10);
+
+/// How long a plugin that is to take over may take to open and to enter all namespaces, and no longer
+/// than any call may: nothing is taken from the backend meanwhile.
+const HANDOVER_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the task is asked to do.
 enum Command {
@@ -50,10 +56,17 @@ enum Command {
         namespace: Namespace,
         reply: oneshot::Sender<()>,
     },
+    Upgrade {
+        candidate: Candidate,
+        reply: oneshot::Sender<Upgraded>,
+    },
     Close {
         reply: oneshot::Sender<()>,
     },
 }
+
+/// The instance that was at work before, to be dropped where that delays nobody.
+type Upgraded = Result<Option<Live<Exports>>, Away>;
 
 type Polled = Result<Vec<Event>, Failure>;
 
@@ -63,8 +76,37 @@ pub(crate) struct PluginSubscriber {
     /// The poll that is still running in the task, if its future was dropped.
     polling: Option<oneshot::Receiver<Polled>>,
     wake: Arc<Wake>,
+    relief: Arc<Wake>,
     status: Arc<InstanceStatus>,
     task: JoinHandle<()>,
+}
+
+/// What an upgrade needs of a way in.
+#[derive(Clone)]
+pub(super) struct SubscriberSeat {
+    commands: mpsc::Sender<Command>,
+    wake: Arc<Wake>,
+    relief: Arc<Wake>,
+    pub(super) status: Arc<InstanceStatus>,
+}
+
+impl SubscriberSeat {
+    /// Makes an instance of another plugin; the one at work notices nothing.
+    pub(super) async fn prepare(&self, plugin: &Arc<TransportPlugin>) -> Result<Candidate, Away> {
+        Candidate::new(plugin, Role::Subscriber, &self.wake).await
+    }
+
+    /// Opens it between two polls and lets it take over; if it does not open, the one before goes
+    /// on. None: the way in is closed.
+    pub(super) async fn hand_over(&self, candidate: Candidate) -> Option<Result<(), Away>> {
+        let (reply, answer) = oneshot::channel();
+        self.relief.wake();
+        self.wake.wake();
+        let command = Command::Upgrade { candidate, reply };
+        self.commands.send(command).await.ok()?;
+        let upgraded = answer.await.ok()?;
+        Some(upgraded.map(drop))
+    }
 }
 
 impl PluginSubscriber {
@@ -83,12 +125,14 @@ impl PluginSubscriber {
         worker.keeper.started();
         let (commands, queue) = mpsc::channel(MAX_COMMANDS);
         let wake = Arc::clone(&worker.keeper.wake);
+        let relief = worker.keeper.relief();
         let status = worker.keeper.status();
         let task = tokio::spawn(worker.run(queue));
         Ok(Self {
             commands,
             polling: None,
             wake,
+            relief,
             status,
             task,
         })
@@ -96,6 +140,15 @@ impl PluginSubscriber {
 
     pub(crate) fn status(&self) -> Arc<InstanceStatus> {
         Arc::clone(&self.status)
+    }
+
+    pub(super) fn seat(&self) -> SubscriberSeat {
+        SubscriberSeat {
+            commands: self.commands.clone(),
+            wake: Arc::clone(&self.wake),
+            relief: Arc::clone(&self.relief),
+            status: self.status(),
+        }
     }
 
     /// Hands a command to the task, out of whatever wait its plugin is in.
@@ -207,6 +260,12 @@ impl Worker {
                     self.leave(&namespace).await;
                     let _ = reply.send(());
                 }
+                Command::Upgrade { candidate, reply } => {
+                    self.keeper.wake.clear();
+                    self.keeper.relief().clear();
+                    // Whoever asked may be gone; the instance takes over all the same.
+                    let _ = reply.send(self.upgrade(candidate).await);
+                }
                 Command::Close { reply } => {
                     self.keeper.wake.clear();
                     self.close().await;
@@ -220,8 +279,41 @@ impl Worker {
     async fn live(&mut self) -> Result<&mut Live<Exports>, Away> {
         let (namespaces, resume_from) = (&self.namespaces, &self.resume_from);
         self.keeper
-            .live(async |plugin, guest| open(plugin, guest, namespaces, resume_from).await)
+            .live(async |plugin, guest| {
+                let limit = plugin.limits().call_timeout;
+                open(plugin, guest, namespaces, resume_from, limit).await
+            })
             .await
+    }
+
+    async fn upgrade(&mut self, candidate: Candidate) -> Upgraded {
+        let (namespaces, resume_from) = (&self.namespaces, &self.resume_from);
+        let opened = candidate
+            .open(async |plugin, guest| {
+                let limit = plugin.limits().call_timeout.min(HANDOVER_LIMIT);
+                open(plugin, guest, namespaces, resume_from, limit).await
+            })
+            .await;
+        match opened {
+            Ok(opened) => Ok(self.keeper.succeed(opened)),
+            Err(away) => {
+                self.enter_again().await;
+                Err(away)
+            }
+        }
+    }
+
+    /// The one that did not open may have changed what the host delivers.
+    async fn enter_again(&mut self) {
+        for namespace in self.namespaces.clone() {
+            if self.keeper.current().is_none() {
+                // It enters them when it is opened.
+                return;
+            }
+            if let Err(failure) = self.enter(&Namespace::from(namespace.as_str())).await {
+                tracing::warn!(namespace, "cannot enter it again: {failure}");
+            }
+        }
     }
 
     async fn poll(&mut self, timeout: Duration, max_events: u32) -> Polled {
@@ -312,10 +404,10 @@ async fn open(
     guest: &mut Guest<PluginState>,
     namespaces: &BTreeSet<String>,
     resume_from: &Option<Offset>,
+    limit: Duration,
 ) -> Result<Result<Exports, OpenFailure>, Fault> {
-    let timeout = plugin.limits().call_timeout;
     let opened = guest
-        .call("subscriber.open", timeout, async |store, instance| {
+        .call("subscriber.open", limit, async |store, instance| {
             let api = plugin.subscriber.load(&mut *store, instance)?;
             let config = Config {
                 node: plugin.node.as_str(),

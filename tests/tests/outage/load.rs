@@ -57,15 +57,36 @@ pub(crate) struct Load {
 
 /// What was seen while it ran.
 #[derive(Debug, Default)]
-struct Facts {
+pub(crate) struct Facts {
     slowest_local_ms: AtomicU64,
     questions: AtomicU64,
     answers: AtomicU64,
 }
 
+// For the stories of upgrades, which share this file.
+#[allow(dead_code)]
+impl Facts {
+    /// Every server has answered every question of every other one, and every client every server's.
+    pub(crate) fn assert_every_question_answered(&self, servers: u64) {
+        let questions = self.questions.load(Ordering::Relaxed);
+        let answers = self.answers.load(Ordering::Relaxed);
+        // Half of them go to the other servers, half to a client of each.
+        assert_eq!(
+            answers,
+            questions / 2 * (2 * servers - 1),
+            "of {questions} questions"
+        );
+    }
+}
+
 impl Load {
     /// Starts it, and returns when every client has heard every server.
     pub(crate) async fn start(stage: &Stage) -> Result<Self, Error> {
+        Self::start_patient(stage, ACK_TIMEOUT).await
+    }
+
+    /// The same, where clients have so long for their acknowledgements.
+    pub(crate) async fn start_patient(stage: &Stage, ack_timeout: Duration) -> Result<Self, Error> {
         let mut load = Self {
             stopping: watch::Sender::new(false),
             tasks: JoinSet::new(),
@@ -81,7 +102,8 @@ impl Load {
             load.tasks
                 .spawn(serve(Arc::clone(server), locals, facts, stop()));
             let facts = Arc::clone(&load.facts);
-            load.tasks.spawn(ask(Arc::clone(server), facts, stop()));
+            load.tasks
+                .spawn(ask(Arc::clone(server), facts, ack_timeout, stop()));
             load.sent.push(sent);
         }
         for server in stage.servers() {
@@ -90,6 +112,12 @@ impl Load {
             }
         }
         Ok(load)
+    }
+
+    /// What is seen while it runs; complete when it has been stopped.
+    #[allow(dead_code)] // As above.
+    pub(crate) fn facts(&self) -> Arc<Facts> {
+        Arc::clone(&self.facts)
     }
 
     /// The number of the next event of each server; all before it have been accepted.
@@ -197,14 +225,19 @@ async fn serve(
 
 /// Questions to the other servers, and to the clients of all. During an outage answers are missing;
 /// none is wrong, none comes twice, and no question takes for ever.
-async fn ask(server: Arc<Server>, facts: Arc<Facts>, stopping: watch::Receiver<bool>) -> Outcome {
+async fn ask(
+    server: Arc<Server>,
+    facts: Arc<Facts>,
+    ack_timeout: Duration,
+    stopping: watch::Receiver<bool>,
+) -> Outcome {
     let mut number = 0;
     let mut ticks = Ticks::new(ASK_EVERY, stopping);
     while ticks.next().await {
         number += 1;
         let question = json!([server.name(), number]);
         let since = Instant::now();
-        let everybody = Select::all().timeout(ACK_TIMEOUT);
+        let everybody = Select::all().timeout(ack_timeout);
         let (answers, acks) = tokio::join!(
             server.server_side_emit_with_ack("/", "question", question.clone()),
             server.emit_with_ack(&everybody, ASK, question.clone()),
