@@ -73,7 +73,8 @@ async fn an_operator_calls_it_off_while_the_servers_prepare() -> Outcome {
         .collect();
     assert_all_on(&servers, "local").await?;
     assert!(!scene.server(0).abort_switch().await?, "there is none");
-    scene.assert_nothing_lost(load).await
+    load.assert_nothing_lost().await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ mod stage;
 mod verdict;
 
 mod abort;
+mod backend;
 mod death;
 mod round;
 mod survivors;
@@ -31,8 +32,6 @@ type Outcome = Result<(), Error>;
 const ALL_TRANSPORTS: &str = r#"
     [connections.bus.main]
     path = "bus.sock"
-    [connections.bus.other]
-    path = "other.sock"
     [transports.local]
     grants = { bus = ["main"] }
     [transports.redis]

@@ -10,17 +10,20 @@ use std::{
 
 use serde_json::json;
 use switchboard_tests::{
-    Client, Clients, Cluster, Connect, Error, Flood, Proxy, Select, Server, Tally,
+    Client, Clients, Cluster, Connect, Error, Flood, Proxy, Redis, Select, Server, Tally,
 };
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep},
+};
 
 use crate::{Outcome, builder, stage::URL_VARIABLE};
 
-/// How often each server emits.
-const TICK: Duration = Duration::from_millis(20);
-/// Sizes of the payloads of one tick, in bytes.
-const SIZES: [usize; 4] = [64, 4_096, 200, 16_384];
-const ROOM: &str = "survivors";
+/// The room that the load goes to.
+pub(crate) const ROOM: &str = "survivors";
+/// How long it goes on after everything is as before.
+const AFTERWARDS: Duration = Duration::from_millis(200);
 /// Sent to prove that nothing else is under way.
 const FENCE: &str = "fence";
 
@@ -92,10 +95,14 @@ impl Scene {
 
     /// One more server, which reaches Redis directly.
     pub(crate) async fn add_server(&mut self) -> Result<Arc<Server>, Error> {
-        let redis = self.cluster.redis();
-        let url = redis.ok_or_else(|| Error::Test("no Redis".into()))?.url();
+        let url = self.redis()?.url();
         let urls = [(URL_VARIABLE, &*url), (SECOND_VARIABLE, &*url)];
         Ok(Arc::clone(self.cluster.add_node_with(&urls).await?))
+    }
+
+    pub(crate) fn redis(&self) -> Result<&Redis, Error> {
+        let redis = self.cluster.redis();
+        redis.ok_or_else(|| Error::Test("no Redis".into()))
     }
 
     /// Waits until a server stands in this phase of a switch.
@@ -112,74 +119,110 @@ impl Scene {
 
     /// Those who will live send from now on.
     pub(crate) fn load(&self, living: &[usize]) -> Load {
-        let mut load = Load {
-            stopping: watch::Sender::new(false),
-            tasks: JoinSet::new(),
-            sent: Vec::new(),
-            living: living.to_vec(),
-        };
-        for index in living {
-            let sent = Arc::new(AtomicU64::new(0));
-            let (server, counted) = (Arc::clone(self.server(*index)), Arc::clone(&sent));
-            load.tasks
-                .spawn(emit(server, counted, load.stopping.subscribe()));
-            load.sent.push(sent);
-        }
-        load
-    }
-
-    /// Ends the load and checks that everybody who lives has got everything, once and in order.
-    pub(crate) async fn assert_nothing_lost(&self, mut load: Load) -> Outcome {
-        sleep(10 * TICK).await;
-        load.stopping.send_replace(true);
-        while let Some(ended) = load.tasks.join_next().await {
-            ended.map_err(|panic| Error::Test(panic.to_string()))??;
-        }
-        for index in &load.living {
-            let room = Select::all().to(ROOM);
-            self.server(*index)
-                .broadcast(&room, FENCE, json!([]))
-                .await?;
-        }
-        for to in &load.living {
-            let client = &self.clients[*to];
-            client.wait_for(FENCE, load.living.len()).await?;
-            for (from, sent) in load.living.iter().zip(&load.sent) {
-                let sent = sent.load(Ordering::Acquire);
-                let tally = client.tally(self.server(*from).name()).await?;
-                assert!(sent > 0, "server {from} sent nothing");
-                assert_eq!(tally, Tally::perfect(sent), "server {from} at {to}");
-            }
-        }
-        Ok(())
+        let ends = living.iter().map(|index| {
+            let server = Arc::clone(self.server(*index));
+            (server, self.clients[*index].clone())
+        });
+        Load::start(ends.collect(), &MODERATE)
     }
 }
 
-/// What goes on among those who live.
+/// How much each server sends.
+pub(crate) struct Pace {
+    /// How often.
+    pub(crate) every: Duration,
+    /// Sizes of the payloads of one time, in bytes.
+    pub(crate) sizes: &'static [usize],
+}
+
+/// Enough to notice what is lost.
+const MODERATE: Pace = Pace {
+    every: Duration::from_millis(20),
+    sizes: &[64, 4_096, 200, 16_384],
+};
+
+/// Numbered events of every server to the clients of all.
 pub(crate) struct Load {
     stopping: watch::Sender<bool>,
     tasks: JoinSet<Outcome>,
     sent: Vec<Arc<AtomicU64>>,
-    living: Vec<usize>,
+    ends: Vec<(Arc<Server>, Client)>,
+}
+
+impl Load {
+    /// Starts it among these servers, each with a client that is in the room.
+    pub(crate) fn start(ends: Vec<(Arc<Server>, Client)>, pace: &'static Pace) -> Self {
+        let stopping = watch::Sender::new(false);
+        let (mut tasks, mut sent) = (JoinSet::new(), Vec::new());
+        for (server, _) in &ends {
+            let counter = Arc::new(AtomicU64::new(0));
+            let emitting = emit(
+                Arc::clone(server),
+                pace,
+                Arc::clone(&counter),
+                stopping.subscribe(),
+            );
+            tasks.spawn(emitting);
+            sent.push(counter);
+        }
+        Self {
+            stopping,
+            tasks,
+            sent,
+            ends,
+        }
+    }
+
+    /// Ends it and checks that everybody has got everything, once and in order. Returns how many
+    /// events each server has sent.
+    pub(crate) async fn assert_nothing_lost(mut self) -> Result<Vec<u64>, Error> {
+        sleep(AFTERWARDS).await;
+        self.stopping.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.map_err(|panic| Error::Test(panic.to_string()))??;
+        }
+        let room = Select::all().to(ROOM);
+        for (server, _) in &self.ends {
+            server.broadcast(&room, FENCE, json!([])).await?;
+        }
+        let sent: Vec<u64> = self
+            .sent
+            .iter()
+            .map(|n| n.load(Ordering::Acquire))
+            .collect();
+        for (to, client) in &self.ends {
+            client.wait_for(FENCE, self.ends.len()).await?;
+            for ((from, _), sent) in self.ends.iter().zip(&sent) {
+                let tally = client.tally(from.name()).await?;
+                assert!(*sent > 0, "{} sent nothing", from.name());
+                let (from, to) = (from.name(), to.name());
+                assert_eq!(tally, Tally::perfect(*sent), "{from} at {to}");
+            }
+        }
+        Ok(sent)
+    }
 }
 
 async fn emit(
     server: Arc<Server>,
+    pace: &'static Pace,
     sent: Arc<AtomicU64>,
     stopping: watch::Receiver<bool>,
 ) -> Outcome {
     let mut number = 0;
-    let count = SIZES.len() as u64;
+    let count = pace.sizes.len() as u64;
+    let mut ticks = interval(pace.every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !*stopping.borrow() {
+        ticks.tick().await;
         let flood = Flood {
             first: number,
-            ..Flood::new(Select::all().to(ROOM), server.name(), count, 0).mixed(&SIZES)
+            ..Flood::new(Select::all().to(ROOM), server.name(), count, 0).mixed(pace.sizes)
         };
         let report = server.flood(flood).await?;
         assert_eq!((report.accepted, report.error), (count, None));
         number += count;
         sent.store(number, Ordering::Release);
-        sleep(TICK).await;
     }
     Ok(())
 }

@@ -28,7 +28,8 @@
 //!    left and whose mark does not come is given up, and the gap is reported.
 //! 5. *Rest.* The old line is kept as a **signpost**: a node that starts with the old configuration,
 //!    or was cut off, hears there what was decided and moves **alone**: opens the line, leaves,
-//!    reports a gap. The next plan closes the signpost before it opens its line.
+//!    reports a gap. The next plan closes the signpost before it opens its line; so none begins
+//!    while a node that is known to be there has not followed, or somebody is not done.
 //! 6. *Abort.* The coordinator gives its plan up, while it is not decided: somebody cannot open the
 //!    line, is busy with another plan, or has not become ready in time; most members are gone; or the
 //!    operator wants it. Members follow its word. An abort changes no version. A plan that was given
@@ -38,11 +39,22 @@
 //!    (`gone`), and aborts when every living member that it still believes has told the same and has
 //!    not moved. If one of them was told to move, all hear it from that one. Members that die
 //!    meanwhile join the list. So living members agree.
-//! 8. *Death.* Who is reported gone is waited for no more, in that switch. If it was not dead, it
-//!    hears of the decision like everybody, and follows.
+//! 8. *Death.* Who is reported gone is waited for no more, in that switch, and not listened to for a
+//!    while: the last words of the dead may say that something was decided, to some and not to
+//!    others. If it was not dead, it is heard again after that, and hears of the decision itself.
 //! 9. *Two plans at once*: nodes take part in the first they hear of. Both coordinators hear that
 //!    somebody is busy, and both may give up. If the cluster was cut in two and both were decided,
 //!    the higher version wins when the halves hear each other.
+//!
+//! # What is not promised
+//!
+//! Between nodes that are not reported gone, on lines that lose nothing, and without a line that is
+//! left by force, nothing is lost. Otherwise messages may be, and then it is reported: by a gap, or
+//! as dropped by a merge. A sender's order holds in any case, with one exception that needs three
+//! things at once: control messages that are lost, a node that is taken for dead and is not, or that
+//! starts with an old configuration, and a cluster that returns to a transport which that node has
+//! not left, or has left an instant ago. Whoever starts with a configuration that is older than the
+//! signpost is not found by anybody.
 //!
 //! `preparing` is a plan before it is decided, `settling` one that is; `waits` is whose marks are to
 //! come; `peers` is what others said last; `gossip` is when to tell. `hear`, `prepare` and `moves`

@@ -180,14 +180,26 @@ impl<E> Merge<E> {
         None
     }
 
-    /// The sender's mark was seen on the old line; false if it is of an earlier switch. Call it
-    /// where the mark stands among the messages of that line.
-    pub(crate) fn mark(
+    /// A sender says something about switching on the old line. Call it where that stands among the
+    /// messages of that line. True if the sender has ended there: this is its mark, or what it said
+    /// after it had left; also if that was known before.
+    pub(crate) fn heard_on_old(
         &mut self,
         sender: &NodeId,
-        version: &Version,
+        said: &ControlMessage,
         out: &mut impl FnMut(E),
     ) -> bool {
+        let version = match said {
+            ControlMessage::Mark { version } => version,
+            // It will leave, and its mark is to come.
+            ControlMessage::State(state) if state.phase.is_to_leave() => return false,
+            ControlMessage::State(state) => &state.version,
+        };
+        self.mark(sender, version, out)
+    }
+
+    /// The sender's mark was seen on the old line; false if it is of an earlier switch.
+    fn mark(&mut self, sender: &NodeId, version: &Version, out: &mut impl FnMut(E)) -> bool {
         if *version <= self.after {
             return false;
         }
@@ -226,6 +238,10 @@ impl<E> Merge<E> {
         known.is_early = is_early && !follows;
         known.follows = follows;
         if follows {
+            if let ControlMessage::Mark { version } = said {
+                // It has left this line, too; what comes on the old one is of a later stay there.
+                known.mark = known.mark.take().max(Some(version.clone()));
+            }
             if is_leaving && known.was_on_old && !known.has_ended {
                 self.wait_for(sender.clone(), version);
             }

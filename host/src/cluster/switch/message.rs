@@ -90,6 +90,13 @@ pub(crate) enum Phase {
     Draining,
 }
 
+impl Phase {
+    /// It follows a decision, and publishes elsewhere still.
+    pub(super) fn is_to_leave(self) -> bool {
+        matches!(self, Self::Moving | Self::Leaving)
+    }
+}
+
 /// A node's part in a plan that is not decided yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Part {

@@ -298,12 +298,12 @@ impl SwitchSubscriber {
             tracing::debug!(node = %from, "switch: a message of another node cannot be understood");
             return;
         };
-        match (&said, &mut self.merging) {
-            (_, Some(merging)) if line == merging.new => merging.merge.heard_on_new(&from, &said),
-            (ControlMessage::Mark { version }, Some(merging)) if line == merging.old => {
+        match &mut self.merging {
+            Some(merging) if line == merging.new => merging.merge.heard_on_new(&from, &said),
+            Some(merging) if line == merging.old => {
                 let ready = &mut self.ready;
                 let take = &mut |event| ready.push_back(event);
-                if merging.merge.mark(&from, version, take) {
+                if merging.merge.heard_on_old(&from, &said, take) {
                     merging.ended.insert(from.clone());
                 }
             }

@@ -22,9 +22,7 @@ impl Machine {
             ControlMessage::State(state) => {
                 self.heard_there(from, line, state);
                 let news = self.peers.said(from, said, step.now);
-                if matches!(news, News::First | News::Newer | News::Known) {
-                    self.presence(from, line, state, step);
-                }
+                self.presence(from, line, state, news, step);
                 if matches!(news, News::First | News::Newer) {
                     self.news(from, line, state, step);
                 }
@@ -66,14 +64,23 @@ impl Machine {
     }
 
     /// What the State says about the line that it was heard on.
-    fn presence(&mut self, from: &NodeId, line: LineId, state: &State, step: &mut Step<'_>) {
-        if line == self.line.id {
-            self.peers.set_here(from, state.on == self.line.transport);
+    fn presence(
+        &mut self,
+        from: &NodeId,
+        line: LineId,
+        state: &State,
+        news: News,
+        step: &mut Step<'_>,
+    ) {
+        if line == self.line.id && news != News::Stale {
+            let is_here = state.on == self.line.transport;
+            self.peers.set_here(from, is_here);
         }
+        // Said there after it had left; that is true also if it has said more since, elsewhere.
         if let Some(waits) = &self.waits
             && waits.old.id == line
-            && waits.old.transport != state.on
             && state.version > waits.after
+            && !state.phase.is_to_leave()
         {
             self.ended(from, state.forced, step);
         }

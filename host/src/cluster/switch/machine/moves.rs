@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::message::{ControlMessage, Text, Version};
 use super::{
     Action, Leaving, Line, LineId, Machine, Moving, Outcome, Signpost, Stage, Step,
-    settling::Settling,
+    settling::Settling, waits::Waits,
 };
 use crate::cluster::NodeId;
 
@@ -140,6 +140,28 @@ impl Machine {
             }
             _ => {}
         }
+    }
+
+    /// Begins to merge the line that this node is on with one that has opened.
+    pub(super) fn start_merge(
+        &mut self,
+        new: LineId,
+        after: Version,
+        mut awaited: Vec<NodeId>,
+        step: &mut Step<'_>,
+    ) {
+        // Who was seen to leave will not be seen to leave again.
+        awaited.retain(|node| {
+            let mark = self.peers.get(node).and_then(|peer| peer.mark.as_ref());
+            mark <= Some(&after)
+        });
+        self.waits = Some(Waits::new(self.line.clone(), after.clone(), &awaited));
+        step.act(Action::MergeStart {
+            old: self.line.id,
+            new,
+            after,
+            awaited,
+        });
     }
 
     /// Both lines are open, and it is decided.

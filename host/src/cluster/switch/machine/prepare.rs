@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::super::message::{Aborted, MAX_MEMBERS, MAX_TEXT_BYTES, Plan, State, Version, short};
 use super::{
-    Action, Line, LineId, MAX_REFUSED, Machine, Moving, Outcome, Stage, Step, Text,
-    preparing::Preparing, settling::Settling, waits::Waits,
+    Action, Line, MAX_REFUSED, Machine, Moving, Outcome, Stage, Step, Text, preparing::Preparing,
+    settling::Settling,
 };
 use crate::cluster::NodeId;
 
@@ -22,10 +22,9 @@ impl Machine {
         let mut members: BTreeSet<NodeId> = members.into_iter().collect();
         members.extend(self.peers.living().cloned());
         members.insert(self.me.clone());
-        let why = if let Some(plan) = self.plan().filter(|plan| {
-            // Others' switches may settle: who is not done is not ready yet, that is all.
-            plan.coordinator == self.me || !self.is_at_rest()
-        }) {
+        // Also while others have not said that they are done with the last one: a node that waits for
+        // a mark on the old line must not hear there what is sent after a return to it.
+        let why = if let Some(plan) = self.plan() {
             format!(
                 "the switch {} from `{}` to `{}` is still in progress",
                 plan.version.id, plan.from, plan.to
@@ -37,6 +36,9 @@ impl Machine {
             )
         } else if to == self.home {
             format!("the cluster is on `{to}` already")
+        } else if let Some((node, on)) = self.left_behind(&members) {
+            // The plan would close the line on which it can hear where the others are.
+            format!("{node} is still on `{on}` and has not followed the last switch yet")
         } else if members.len() > MAX_MEMBERS {
             format!("the cluster has more than {MAX_MEMBERS} servers")
         } else if to.len() > MAX_TEXT_BYTES
@@ -66,6 +68,16 @@ impl Machine {
             "there are no numbers left for another switch".to_owned()
         };
         step.act(refused(why));
+    }
+
+    /// A node that is on the transport that this one left, as far as is known.
+    fn left_behind(&self, members: &BTreeSet<NodeId>) -> Option<(NodeId, Text)> {
+        let old = &self.signpost.as_ref()?.line.transport;
+        members.iter().find_map(|node| {
+            let state = self.peers.state(node)?;
+            let is_behind = state.version < self.version || state.on != self.home;
+            (is_behind && state.on == *old).then(|| (node.clone(), old.clone()))
+        })
     }
 
     /// Could this node take part in the plan that it heard of?
@@ -421,28 +433,6 @@ impl Machine {
             ));
         }
         self.leave(preparing.line, step);
-    }
-
-    /// Begins to merge the line that this node is on with one that has opened.
-    pub(super) fn start_merge(
-        &mut self,
-        new: LineId,
-        after: Version,
-        mut awaited: Vec<NodeId>,
-        step: &mut Step<'_>,
-    ) {
-        // Who was seen to leave will not be seen to leave again.
-        awaited.retain(|node| {
-            let mark = self.peers.get(node).and_then(|peer| peer.mark.as_ref());
-            mark <= Some(&after)
-        });
-        self.waits = Some(Waits::new(self.line.clone(), after.clone(), &awaited));
-        step.act(Action::MergeStart {
-            old: self.line.id,
-            new,
-            after,
-            awaited,
-        });
     }
 }
 

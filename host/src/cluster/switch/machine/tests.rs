@@ -357,3 +357,20 @@ fn a_node_at_rest_that_has_never_switched_says_nothing() {
     assert!(case.actions.is_empty());
     assert_eq!(case.machine.wake_at(), None);
 }
+
+#[test]
+fn no_switch_begins_while_somebody_has_not_followed_the_last_one() {
+    let mut case = Case::new();
+    case.begin("redis", &[]).input(Input::Opened(NEW));
+    case.input(Input::Left { forced: false });
+    case.hear("b", HOME, idle(Version::default(), "local"));
+    case.begin("postgres", &[]);
+    assert!(matches!(
+        case.outcome(),
+        Some(Outcome::Refused { why })
+            if why == "b is still on `local` and has not followed the last switch yet"
+    ));
+    case.hear("b", NEW, idle(version(1, "a/1"), "redis"));
+    case.begin("postgres", &[]);
+    assert_eq!(case.phase(), Phase::Opening);
+}

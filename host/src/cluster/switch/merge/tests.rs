@@ -35,8 +35,11 @@ impl Case {
 
     fn mark(&mut self, sender: &str, epoch: u32) -> &mut Self {
         let out = &mut self.out;
+        let mark = ControlMessage::Mark {
+            version: version(epoch),
+        };
         self.merge
-            .mark(&sender.into(), &version(epoch), &mut |n| out.push(n));
+            .heard_on_old(&sender.into(), &mark, &mut |n| out.push(n));
         self
     }
 
@@ -85,6 +88,29 @@ fn a_mark_of_an_earlier_switch_ends_nothing() {
     let mut case = Case::new();
     case.new_line("a", 2).mark("a", 1).old("a", 1).let_out(&[1]);
     case.mark("a", 2).let_out(&[1, 2]);
+}
+
+#[test]
+fn what_a_sender_says_on_the_old_line_after_it_has_left_counts_as_its_mark() {
+    let mut case = Case::new();
+    let mut say = |seq, phase, expected: bool| {
+        let said = ControlMessage::State(State {
+            seq,
+            version: version(2),
+            phase,
+            ..State::default()
+        });
+        let out = &mut case.out;
+        let ended = case
+            .merge
+            .heard_on_old(&"a".into(), &said, &mut |n| out.push(n));
+        assert_eq!(ended, expected, "{phase:?}");
+    };
+    say(1, Phase::Moving, false);
+    say(2, Phase::Leaving, false);
+    say(3, Phase::Draining, true);
+    // It has come back, which is not for here.
+    case.old("a", 9).new_line("a", 2).let_out(&[2]);
 }
 
 #[test]
