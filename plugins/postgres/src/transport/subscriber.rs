@@ -333,6 +333,9 @@ impl In {
             }
             if let Some(log) = &mut self.log {
                 log.turned(last.filter(|_| !is_last));
+                if is_last {
+                    log.is_good(node::now_ms());
+                }
             }
             if !events.is_empty() {
                 break;
