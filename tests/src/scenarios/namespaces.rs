@@ -78,6 +78,25 @@ pub(super) async fn a_dynamic_namespace_spans_the_servers_that_have_clients_in_i
     Ok(())
 }
 
+/// Names that a backend may cut, or take for something else: over 63 bytes, quotes, a glob.
+pub(super) async fn a_namespace_may_have_a_long_name_or_a_strange_one(stage: &Stage) -> Outcome {
+    let long = format!("/dyn-{}", "x".repeat(80));
+    for nsp in [long.as_str(), "/dyn-it's-\"one\"", "/dyn-[a]*"] {
+        let clients = connect_everywhere(stage, nsp).await?;
+        stage.cluster.wait_until_complete(nsp).await?;
+        let select = Select::nsp(nsp);
+        for (number, node) in stage.cluster.nodes().iter().enumerate() {
+            node.broadcast(&select, "hello", json!([number])).await?;
+            settle(stage, &clients, nsp).await?;
+        }
+        for client in &clients {
+            let heard = client.received("hello").await?;
+            assert_eq!(heard.len(), stage.cluster.nodes().len(), "{nsp}: {heard:?}");
+        }
+    }
+    Ok(())
+}
+
 /// One client in this namespace for each that the stage has in `/`.
 async fn connect_everywhere(stage: &Stage, nsp: &str) -> Result<Vec<Client>, Error> {
     let mut clients = Vec::new();

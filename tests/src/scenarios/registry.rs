@@ -68,6 +68,7 @@ macro_rules! each_scenario {
                 an_event_stays_in_its_namespace
                 a_room_is_another_one_in_another_namespace
                 a_dynamic_namespace_spans_the_servers_that_have_clients_in_it
+                a_namespace_may_have_a_long_name_or_a_strange_one
             }
             operators each_parser {
                 an_event_reaches_the_sockets_that_were_selected

@@ -45,7 +45,7 @@ async fn one_server_whose_network_hangs_gives_it_up_and_comes_back(
     let verdict = Verdict::of(&stage, load).await?;
     assert!(verdict.lagged[0] >= 1, "no gap is reported: {verdict:?}");
     assert_eq!(verdict.lagged[1..], [0, 0], "{verdict:?}");
-    assert!(verdict.doubted[0] >= 1, "no doubt is reported: {verdict:?}");
+    verdict.assert_doubted(0);
     assert_eq!(verdict.doubted[1..], [0, 0], "{verdict:?}");
     for (to, from) in [(1, 2), (2, 1)] {
         assert_eq!(verdict.missing[to][from], 0, "{verdict:?}");
@@ -62,7 +62,7 @@ async fn servers_whose_network_hangs_all_give_it_up_and_come_back(transport: Tra
     let verdict = Verdict::of(&stage, load).await?;
     for number in 0..SERVERS {
         assert!(verdict.lagged[number] >= 1, "of {number}: {verdict:?}");
-        assert!(verdict.doubted[number] >= 1, "of {number}: {verdict:?}");
+        verdict.assert_doubted(number);
     }
     let all: Vec<_> = (0..SERVERS).collect();
     verdict.assert_kept(&all, &all);

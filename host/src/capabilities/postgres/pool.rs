@@ -118,7 +118,12 @@ impl Pool {
                 until = Instant::now() + self.options.command_timeout;
             }
             let compiled: Result<Vec<_>, _> = statements.iter().map(Statement::compile).collect();
+            let since = Instant::now();
             let (fate, after) = self.watched(&link, statements, compiled?, until).await;
+            let is_unknown = matches!(fate, Fate::Unknown(_));
+            if is_unknown || since.elapsed() >= self.options.ping_timeout {
+                self.was_away(is_unknown);
+            }
             if after == After::Good {
                 self.put_back(link);
             }
@@ -130,6 +135,16 @@ impl Pool {
                 Fate::NotSent if Instant::now() < until => continue,
                 Fate::NotSent => Err(late()),
             };
+        }
+    }
+
+    /// A batch was not answered, or so late that listening connections were given up meanwhile. What
+    /// is sent over another connection may go the same way, so they are all made anew, if it was not.
+    fn was_away(&self, is_unknown: bool) {
+        let mut state = self.lock();
+        state.open_at = Some(Instant::now() + return_pause(false));
+        if is_unknown {
+            state.idle.clear();
         }
     }
 

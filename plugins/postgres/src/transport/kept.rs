@@ -9,7 +9,7 @@
 //! Keys are deleted some batches later, and those that somebody may still be about to try, after a
 //! minute. Batches that hold nothing but heartbeats need none.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use switchboard_plugin::{
     Failure,
@@ -37,7 +37,7 @@ const LATE_MS: f64 = 60_000.0;
 const MAX_WAITING: usize = 10_000;
 /// How many of the last rows a search for the ids of messages reads: at first, and at most.
 const SEARCH_ROWS: u32 = 64;
-const SEARCH_MAX_ROWS: u32 = 4096;
+const SEARCH_MAX_ROWS: u32 = 1024;
 
 /// What the host and the operator are told of a batch.
 #[derive(Debug, Default)]
@@ -58,6 +58,9 @@ pub(super) struct Delivery {
     has_begun: bool,
     /// All messages before this one are in the table.
     sent_until: u64,
+    /// The ids of those of them that are still to be handed in, as far as they were found. None: they
+    /// were not looked for.
+    ids: Option<BTreeMap<u64, String>>,
     keys: OldKeys,
 }
 
@@ -69,6 +72,7 @@ impl Delivery {
             node,
             has_begun: false,
             sent_until: 0,
+            ids: None,
             keys: OldKeys::default(),
         }
     }
@@ -85,7 +89,7 @@ impl Delivery {
         if !self.has_begun && first > 0 {
             // What an instance before this one has sent.
             match self.look_up(first, &mut batch) {
-                Ok(until) => self.sent_until = until,
+                Ok(until) => self.know(until),
                 Err(trouble) => {
                     sent.fail(trouble, None);
                     return sent;
@@ -103,10 +107,17 @@ impl Delivery {
             let known = self.sent_until.saturating_sub(number);
             if known > 0 {
                 let count = left.len().min(usize::try_from(known).unwrap_or(usize::MAX));
-                let ids = self.find(number, count, &mut batch);
-                sent.offsets.extend(ids);
+                let end = number + count as u64;
+                // Once for all of them: the host may hand them in one by one.
+                if self.ids.is_none() {
+                    self.ids = Some(self.find(number, self.sent_until, &mut batch));
+                }
+                let ids = self.ids.as_ref();
+                let id = |number| ids.and_then(|ids| ids.get(&number)).cloned();
+                sent.offsets
+                    .extend((number..end).map(|number| id(number).unwrap_or_default()));
                 left.drain(..count);
-                number += count as u64;
+                number = end;
                 continue;
             }
             let rest = left.split_off(left.len().min(most.max(1)));
@@ -130,7 +141,7 @@ impl Delivery {
                     left = notices_of(statements);
                     left.extend(rest);
                     match self.look_up(number, &mut batch) {
-                        Ok(until) if until > number => self.sent_until = until,
+                        Ok(until) if until > number => self.know(until),
                         Ok(_) => {
                             let why = "another transaction of this server is under way";
                             sent.fail(Trouble::Away(why.to_owned()), None);
@@ -165,6 +176,12 @@ impl Delivery {
             is_contested = false;
         }
         sent
+    }
+
+    /// It was found out how far another transaction went.
+    fn know(&mut self, until: u64) {
+        self.sent_until = until;
+        self.ids = None;
     }
 
     fn key(&self, number: u64) -> String {
@@ -237,17 +254,16 @@ impl Delivery {
         Ok(last.max().map_or(0, |last| last + 1))
     }
 
-    /// The ids of messages that are in the table, as offsets; empty texts for those that are not
-    /// found. They are among the last rows: this happens after trouble, once.
+    /// The ids of messages that are in the table, as far as they are among its last rows: this happens
+    /// after trouble, once.
     fn find(
         &self,
         first: u64,
-        count: usize,
+        until: u64,
         mut batch: impl FnMut(&[Statement]) -> Result<Vec<Outcome>, Error>,
-    ) -> Vec<String> {
-        let mut found = vec![String::new(); count];
+    ) -> BTreeMap<u64, String> {
+        let mut found = BTreeMap::new();
         let mut rows = SEARCH_ROWS;
-        let mut before: Option<i64> = None;
         // Each time from the end, and further back.
         loop {
             let select = Statement::Select(Select {
@@ -260,9 +276,8 @@ impl Delivery {
                 }),
                 limit: rows,
             });
-            let outcomes = match batch(&[select]) {
-                Ok(outcomes) => outcomes,
-                Err(_) => return found,
+            let Ok(outcomes) = batch(&[select]) else {
+                return found;
             };
             let page = outcomes.into_iter().next().map(|outcome| outcome.rows);
             let page = page.unwrap_or_default();
@@ -271,26 +286,19 @@ impl Delivery {
                 let [Value::Integer(id), Value::Bytes(payload)] = row.as_slice() else {
                     continue;
                 };
-                if before.is_some_and(|before| id.parse().is_ok_and(|id: i64| id >= before)) {
-                    continue;
-                }
-                before = id.parse().ok();
-                let Ok(Some(mark)) = mark(payload) else {
-                    continue;
-                };
-                if mark.node != self.node {
-                    continue;
-                }
-                if mark.number < first {
-                    return found;
-                }
-                let at = usize::try_from(mark.number - first).unwrap_or(usize::MAX);
-                if let Some(slot) = found.get_mut(at) {
-                    *slot = id.clone();
+                match mark(payload) {
+                    Ok(Some(mark)) if mark.node == self.node => {
+                        if mark.number < first {
+                            return found;
+                        }
+                        if mark.number < until {
+                            found.insert(mark.number, id.clone());
+                        }
+                    }
+                    _ => {}
                 }
             }
-            let is_over = is_whole || found.iter().all(|id| !id.is_empty());
-            if is_over || rows >= SEARCH_MAX_ROWS {
+            if is_whole || found.contains_key(&first) || rows >= SEARCH_MAX_ROWS {
                 return found;
             }
             rows *= 4;

@@ -19,8 +19,9 @@ const MAX_OTHERS: usize = 4096;
 /// Postgres need not agree on its ends, and a row is as old as its transaction, which may have waited.
 const MARGIN_MS: f64 = 8000.0;
 
-/// A reader's place.
-#[derive(Debug)]
+/// A reader's place. A copy is what to go back to when what was taken could not be handled; it is small
+/// where all servers keep what they send.
+#[derive(Debug, Clone)]
 pub(super) struct Log {
     retention_ms: f64,
     /// The last kept row that was handled, or before which nothing is wanted.

@@ -146,10 +146,13 @@ impl Out {
             Err(Trouble::Away(_) | Trouble::InDoubt(_)) => false,
             Err(other) => {
                 let why = other.why();
+                let waits = match self.kept {
+                    Some(_) => "nothing is sent until there is one",
+                    None => "what is binary or long cannot be sent",
+                };
                 self.tell(format!(
-                    "the table {} is missing and cannot be created, so what is binary or long \
-                     cannot be sent: {why}. Create it, or let this server's role do so (README, \
-                     \"The table\")",
+                    "a table is missing and cannot be created, so {waits}: {why}. Create {} as the \
+                     README says, or let this server's role do so",
                     self.tables.attachments
                 ));
                 false

@@ -100,21 +100,16 @@ impl Subscriber for In {
     fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<Event>, Failure> {
         self.tidy();
         self.begin()?;
-        if self.log.as_ref().is_some_and(Log::is_behind) {
-            return self.catch_up();
+        // What was taken is handed out again if the poll fails, and must be news again then.
+        let before = self.log.clone();
+        let polled = match self.log.as_ref().is_some_and(Log::is_behind) {
+            true => self.catch_up(),
+            false => self.take(timeout_ms, max_events),
+        };
+        if polled.is_err() {
+            self.log = before;
         }
-        let most = max_events.min(self.step.get());
-        let taken = self.subscription.next(timeout_ms, most, POLL_BYTES);
-        let taken = taken.map_err(failure)?;
-        let (slots, ids, mut bytes) = self.sort(taken);
-        // It fails before anything is handed out; then all of it is handed out again.
-        let found = self.fetch(&ids)?;
-        bytes += found.values().map(Vec::len).sum::<usize>();
-        self.step.learn(bytes);
-        if let Some(log) = &mut self.log {
-            log.is_good(node::now_ms());
-        }
-        Ok(self.events(slots, found))
+        polled
     }
 
     fn close(self) {
@@ -153,6 +148,22 @@ impl In {
         if !had.is_empty() {
             self.subscription.unlisten(&had);
         }
+    }
+
+    /// Waits for notifications and fetches their rows.
+    fn take(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<Event>, Failure> {
+        let most = max_events.min(self.step.get());
+        let taken = self.subscription.next(timeout_ms, most, POLL_BYTES);
+        let taken = taken.map_err(failure)?;
+        let (slots, ids, mut bytes) = self.sort(taken);
+        // It fails before anything is handed out.
+        let found = self.fetch(&ids)?;
+        bytes += found.values().map(Vec::len).sum::<usize>();
+        self.step.learn(bytes);
+        if let Some(log) = &mut self.log {
+            log.is_good(node::now_ms());
+        }
+        Ok(self.events(slots, found))
     }
 
     /// What came, the rows that it needs, and its bytes.
@@ -322,6 +333,9 @@ impl In {
             }
             if let Some(log) = &mut self.log {
                 log.turned(last.filter(|_| !is_last));
+                if is_last {
+                    log.is_good(node::now_ms());
+                }
             }
             if !events.is_empty() {
                 break;

@@ -311,4 +311,50 @@ mod tests {
         }
         assert_eq!(calls, 2);
     }
+
+    #[test]
+    fn a_week_of_cleanups_keeps_the_table_small() {
+        const WEEK_S: u64 = 7 * 24 * 60 * 60;
+        const ROWS_PER_S: u64 = 300;
+        let mut cleaning = Cleaning::new(&tables(), 30_000, 30_000, false, (0.0, 0.5));
+        // When rows were inserted, and how many.
+        let mut rows = std::collections::VecDeque::new();
+        let (mut count, mut most) = (0, 0);
+        for second in 0..WEEK_S {
+            let now_ms = second as f64 * 1000.0;
+            // An hour of load, an hour of heartbeats.
+            let inserted = ROWS_PER_S * u64::from(second / 3600 % 2 == 0);
+            rows.push_back((now_ms, inserted));
+            count += inserted;
+            let step = cleaning.step(now_ms, |statements| {
+                let [Statement::Delete(delete)] = statements else {
+                    panic!("{statements:?}");
+                };
+                let Filter::Age(age) = &delete.filter else {
+                    panic!("{delete:?}");
+                };
+                let mut left = u64::from(delete.limit.unwrap());
+                let is_old = |at: f64| at < now_ms - f64::from(age.older_than_ms);
+                let mut gone = 0;
+                while let Some((at, here)) = rows.front_mut()
+                    && is_old(*at)
+                    && left > 0
+                {
+                    let taken = left.min(*here);
+                    (left, gone) = (left - taken, gone + taken);
+                    *here -= taken;
+                    if *here == 0 {
+                        rows.pop_front();
+                    }
+                }
+                count -= gone;
+                deleted(gone as u32)
+            });
+            assert!(step.is_ok());
+            most = most.max(count);
+        }
+        // What comes in twice the greatest age, and while a cleanup lasts.
+        assert!(most <= ROWS_PER_S * 75, "{most}");
+        assert_eq!(count, 0, "the last hour was quiet");
+    }
 }

@@ -73,6 +73,44 @@ async fn after_a_restart_everything_is_listened_on_again_and_one_gap_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_an_absence_notifications_wait_for_listeners_and_kept_rows_do_not() {
+    let mut server = Server::start();
+    server.psql(ATTACHMENTS);
+    let postgres = client(&server);
+    send(&postgres, "a", "before").await.unwrap();
+    server.kill();
+    for _ in 0..2 {
+        let away = async || send(&postgres, "a", "x").await.is_err();
+        eventually("an attempt fails", away).await;
+    }
+    server.restart();
+    let back = Instant::now();
+    let kept = [notify_stored([stored("a", "", "", b"x")], true)];
+    until_ok(|| run(&postgres, &kept)).await;
+    let kept = back.elapsed();
+    send(&postgres, "a", "after").await.unwrap();
+    let fleeting = back.elapsed();
+    // No sooner than those who try as rarely as possible have connected again.
+    assert!(fleeting >= Duration::from_millis(700), "{fleeting:?}");
+    assert!(kept < fleeting, "{kept:?}, {fleeting:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_whose_end_does_not_come_gives_its_locks_back() {
+    let server = Server::start();
+    server.psql(ATTACHMENTS);
+    let postgres = client(&server);
+    let kept = [
+        notify_stored([stored("c", "", "", b"x")], true),
+        notify_stored([stored("c", "", "", b"y")], true),
+    ];
+    run(&postgres, &kept).await.unwrap();
+    let setting = "SELECT current_setting('idle_in_transaction_session_timeout')";
+    let seen = rows(&postgres, sql(setting)).await;
+    assert_eq!(seen, [[Value::Text("5s".to_owned())]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_server_is_noticed_and_healed_after() {
     let server = Server::start();
     let postgres = client(&server);

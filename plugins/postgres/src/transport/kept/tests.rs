@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use switchboard_plugin::{
     postgres::{Failure as Refusal, InlineNotice, StoredNotice},
     wire::{Format, envelope},
@@ -20,6 +18,8 @@ struct Postgres {
     script: VecDeque<Act>,
     /// Transactions that a network holds back.
     held: Vec<Vec<Statement>>,
+    /// How often somebody has looked through the rows.
+    searches: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -95,6 +95,7 @@ impl Postgres {
                     outcome(last.map(|last| vec![integer(*last)]).collect())
                 }
                 Statement::Select(select) => {
+                    self.searches += 1;
                     let rows = self.rows.iter().enumerate().rev();
                     let rows = rows.take(select.limit as usize);
                     let row = |(at, row): (usize, &Vec<u8>)| {
@@ -270,6 +271,23 @@ fn a_successor_sends_what_is_left() {
         let expected: Vec<u64> = (0..7).collect();
         assert_eq!(postgres.numbers(), expected, "{executed} {handed}");
     }
+}
+
+#[test]
+fn messages_that_are_handed_in_one_by_one_are_looked_for_once() {
+    let mut postgres = Postgres::default();
+    let mut dead = delivery();
+    postgres.script = [Act::LoseAnswer].into();
+    send(&mut dead, &mut postgres, 0, 300);
+    let mut successor = delivery();
+    successor.has_begun = true;
+    for first in 0..300 {
+        let sent = send(&mut successor, &mut postgres, first, 1);
+        assert_eq!(sent.offsets, [(first + 1).to_string()]);
+    }
+    // From the end, and twice further back.
+    assert_eq!(postgres.searches, 3);
+    assert_eq!(postgres.rows.len(), 300);
 }
 
 #[test]
