@@ -1,17 +1,25 @@
 //! The switchboard of one server: its plugin, its cluster, and what an operator may ask of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod operator;
 
-use serde::Serialize;
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
 
+use tokio::time::{Instant, sleep};
+
+use self::operator::Operator;
 use crate::{
-    Error,
+    Error, NodeStatus, Rates, Status,
     adapter::Attachment,
+    admin::{AdminPlace, AdminSocket},
     api::Operators,
-    capabilities::{bus::BusStatus, redis::RedisStatus},
-    cluster::{Cluster, ClusterNode, Namespace, NodeEvents, NodeId, Stats},
+    cluster::{Cluster, ClusterNode, Namespace, NodeEvents, NodeId},
     config::Config,
-    transport::{Follower, OpenTransport, Recovery, TransportHandle, TransportStatus},
+    plugins::PluginFolder,
+    status::millis,
+    transport::{Follower, OpenTransport, Recovery, TransportHandle},
 };
 
 /// Joins one server to a cluster. Cheap to clone; give a clone to
@@ -35,24 +43,12 @@ struct Inner {
     transport: TransportHandle,
     /// Lets new versions of the transport's plugin take over.
     follower: Follower,
+    folder: PluginFolder,
+    /// The operator's socket, if there is one.
+    admin: OnceLock<AdminSocket>,
+    started: Instant,
     /// The server that joins through this board, once it is known.
     attachment: Attachment,
-}
-
-/// How a server stands in its cluster.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct Status {
-    /// This server's id.
-    pub node: String,
-    /// Its plugin; none with `transport = "none"`.
-    pub transport: Option<TransportStatus>,
-    /// Queues and counters.
-    pub cluster: Stats,
-    /// The buses that it is on, by connection name.
-    pub buses: BTreeMap<String, BusStatus>,
-    /// The Redis connections that it uses, by name.
-    pub redis: BTreeMap<String, RedisStatus>,
 }
 
 impl Board {
@@ -62,6 +58,9 @@ impl Board {
     /// # Errors
     /// When the configuration or the plugin is wrong; see [`Error::fault`].
     pub async fn open(config: Config) -> Result<Self, Error> {
+        let folder = config.folder();
+        let admin = config.admin.socket.clone().map(AdminPlace::prepare);
+        let admin = admin.transpose()?;
         let mut options = config.cluster.clone();
         let name = config.transport.to_string();
         let watch_plugins = config.watch_plugins;
@@ -85,12 +84,21 @@ impl Board {
         tracing::info!(%node, transport = name, "joined the cluster");
         let upgradable = handle.upgradable();
         let follower = Follower::start(watch_plugins, move || upgradable.iter().cloned().collect());
-        Ok(Self(Arc::new(Inner {
+        let board = Self(Arc::new(Inner {
             cluster,
             transport: handle,
             follower,
+            folder,
+            admin: OnceLock::new(),
+            started: Instant::now(),
             attachment: Attachment::default(),
-        })))
+        }));
+        if let Some(place) = admin {
+            // It asks this board, so it can only be made now: nobody has set it before.
+            let socket = AdminSocket::start(place, Arc::new(Operator::new(&board)));
+            let _ = board.0.admin.set(socket);
+        }
+        Ok(board)
     }
 
     /// This server's id in the cluster.
@@ -162,15 +170,30 @@ impl Board {
         self.0.transport.recovery()
     }
 
-    /// How this server stands: plugin, instances, queues, counters, last errors.
+    /// How this server stands: plugin, instances, other nodes, queues, counters, last errors.
     pub fn status(&self) -> Status {
+        let now = SystemTime::now();
+        let nodes = self.nodes().into_iter();
         Status {
             node: self.node().to_string(),
+            uptime_ms: millis(self.0.started.elapsed()),
             transport: self.0.transport.status(),
+            nodes: nodes.map(|node| NodeStatus::new(node, now)).collect(),
             cluster: self.0.cluster.stats(),
+            rates: None,
             buses: self.0.transport.buses(),
             redis: self.0.transport.redis(),
         }
+    }
+
+    /// The same at the end of this time, with the rates of messages in it. Nothing is measured when
+    /// nobody asks.
+    pub async fn measure(&self, time: Duration) -> Status {
+        let (before, since) = (self.0.cluster.stats(), Instant::now());
+        sleep(time).await;
+        let mut status = self.status();
+        status.rates = Some(Rates::between(&before, &status.cluster, since.elapsed()));
+        status
     }
 
     /// Leaves the cluster: says so to the others, sends what is queued (for at most
@@ -179,6 +202,9 @@ impl Board {
     pub async fn close(&self) {
         // First, so that server and board let go of each other even if this future is dropped.
         self.0.attachment.close();
+        if let Some(admin) = self.0.admin.get() {
+            admin.close().await;
+        }
         self.0.follower.close().await;
         self.0.cluster.close().await;
         self.0.transport.close().await;

@@ -18,7 +18,7 @@ use std::{
 
 use bus::{Bus, BusError, BusOptions, BusStatus};
 use handout::Rollback;
-use redis::{Redis, RedisError, RedisOptions, RedisPermit, RedisStatus, Subscription};
+use redis::{Redis, RedisError, RedisOptions, RedisPermit, RedisState, RedisStatus, Subscription};
 pub(crate) use wake::Wake;
 
 use crate::config::Resolved;
@@ -66,6 +66,16 @@ impl Connections {
             .iter()
             .map(|(name, redis)| (name.clone(), redis.status()))
             .collect()
+    }
+
+    /// Is one of them not connected now?
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let redis = self.redis_status();
+        let mut redis = redis.values();
+        let bus = self.bus_status();
+        let mut buses = bus.values();
+        redis.any(|redis| matches!(redis.state, RedisState::Away | RedisState::Refused))
+            || buses.any(|bus| bus.trouble.is_some())
     }
 
     /// How each open bus is doing.
