@@ -1,15 +1,20 @@
 //! The `switchboard` command.
 
 mod argument;
+mod ask;
+mod plugins;
 mod send;
+mod status;
+mod switch;
+mod text;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-/// Sends into a Socket.IO cluster, without being a server.
+/// Asks a running server how it stands, and sends into a Socket.IO cluster without being a server.
 ///
-/// A command succeeds when the transport has accepted what it sends; whether a server was there to
+/// A command that sends succeeds when the transport has accepted it; whether a server was there to
 /// receive it is not known.
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -23,6 +28,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Tells how a running server stands: transport, plugin, queues, rates, gaps, last errors.
+    Status(ask::AskStatus),
+    /// Lists the plugin folder of a running server.
+    Plugins(ask::AskPlugins),
+    /// Moves the whole cluster to another transport while it runs.
+    Switch(ask::AskSwitch),
+    /// Calls off a switch that the server was asked for and that is not decided yet.
+    Abort(ask::AskAbort),
     /// Sends an event to clients (or, with --server-side, to servers).
     Emit(send::Emit),
     /// Makes sockets join rooms.
@@ -53,15 +66,21 @@ fn main() -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    let config = match &cli.config {
-        Some(file) => switchboard::Config::from_file(file)?,
-        None => switchboard::Config::load()?,
+    let config = || {
+        Ok(match &cli.config {
+            Some(file) => switchboard::Config::from_file(file)?,
+            None => switchboard::Config::load()?,
+        })
     };
     match cli.command {
-        Command::Emit(emit) => emit.run(config).await,
-        Command::Join(rooms) => rooms.join(config).await,
-        Command::Leave(rooms) => rooms.leave(config).await,
-        Command::Disconnect(disconnect) => disconnect.run(config).await,
+        Command::Status(status) => status.run(config).await,
+        Command::Plugins(plugins) => plugins.run(config).await,
+        Command::Switch(switch) => switch.run(config).await,
+        Command::Abort(abort) => abort.run(config).await,
+        Command::Emit(emit) => emit.run(config()?).await,
+        Command::Join(rooms) => rooms.join(config()?).await,
+        Command::Leave(rooms) => rooms.leave(config()?).await,
+        Command::Disconnect(disconnect) => disconnect.run(config()?).await,
     }
 }
 
@@ -83,6 +102,11 @@ mod tests {
             // The ids of sockets may begin with any of their characters.
             "switchboard disconnect -t -K1_ArXoRtEsxeb2 --except --mFWdwdMdV2AAAE",
             "switchboard disconnect --to a --close",
+            "switchboard status --watch --json",
+            "switchboard status --socket /run/chat/admin.sock",
+            "switchboard plugins --config chat.toml",
+            "switchboard switch redis-streams --force --json",
+            "switchboard abort --socket admin.sock",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(
@@ -96,6 +120,7 @@ mod tests {
             "switchboard emit --server-side --to a reload",
             "switchboard join --to a",
             "switchboard disconnect --all --to a",
+            "switchboard switch",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -1,20 +1,28 @@
 //! The switchboard of one server: its plugin, its cluster, and what an operator may ask of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod operator;
 
-use serde::Serialize;
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
 
+use tokio::time::{Instant, sleep};
+
+use self::operator::Operator;
 use crate::{
-    Error,
+    Error, NodeStatus, Rates, Status,
     adapter::Attachment,
+    admin::{AdminPlace, AdminSocket},
     api::Operators,
-    capabilities::{bus::BusStatus, postgres::PostgresStatus, redis::RedisStatus},
     cluster::{
-        Cluster, ClusterNode, Namespace, NodeEvents, NodeId, Stats, Switch, SwitchError,
-        SwitchReport, Switchable, Switched,
+        Cluster, ClusterNode, Namespace, NodeEvents, NodeId, Switch, SwitchError, Switchable,
+        Switched,
     },
     config::{Config, Transport},
-    transport::{Follower, LineOpener, Lines, Recovery, TransportStatus},
+    plugins::PluginFolder,
+    status::millis,
+    transport::{Follower, LineOpener, Lines, Recovery},
 };
 
 /// Joins one server to a cluster. Cheap to clone; give a clone to
@@ -40,31 +48,12 @@ struct Inner {
     switch: Option<Switch>,
     /// Lets new versions of the transports' plugins take over.
     follower: Follower,
+    folder: PluginFolder,
+    /// The operator's socket, if there is one.
+    admin: OnceLock<AdminSocket>,
+    started: Instant,
     /// The server that joins through this board, once it is known.
     attachment: Attachment,
-}
-
-/// How a server stands in its cluster.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct Status {
-    /// This server's id.
-    pub node: String,
-    /// Its plugin; none with `transport = "none"`.
-    pub transport: Option<TransportStatus>,
-    /// The plugins of other transports that are open beside it: the one that the cluster goes over
-    /// to, or has left.
-    pub other_transports: Vec<TransportStatus>,
-    /// Where the cluster stands in changing its transport; none with `transport = "none"`.
-    pub switch: Option<SwitchReport>,
-    /// Queues and counters.
-    pub cluster: Stats,
-    /// The buses that it is on, by connection name.
-    pub buses: BTreeMap<String, BusStatus>,
-    /// The Redis connections that it uses, by name.
-    pub redis: BTreeMap<String, RedisStatus>,
-    /// The Postgres connections that it uses, by name.
-    pub postgres: BTreeMap<String, PostgresStatus>,
 }
 
 impl Board {
@@ -74,6 +63,9 @@ impl Board {
     /// # Errors
     /// When the configuration or the plugin is wrong; see [`Error::fault`].
     pub async fn open(config: Config) -> Result<Self, Error> {
+        let folder = config.folder();
+        let admin = config.admin.socket.clone().map(AdminPlace::prepare);
+        let admin = admin.transpose()?;
         let mut options = config.cluster.clone();
         let name = config.transport.to_string();
         let watch_plugins = config.watch_plugins;
@@ -104,13 +96,22 @@ impl Board {
         tracing::info!(%node, transport = name, "joined the cluster");
         let running = Arc::clone(&lines);
         let follower = Follower::start(watch_plugins, move || running.upgradable());
-        Ok(Self(Arc::new(Inner {
+        let board = Self(Arc::new(Inner {
             cluster,
             lines,
             switch,
             follower,
+            folder,
+            admin: OnceLock::new(),
+            started: Instant::now(),
             attachment: Attachment::default(),
-        })))
+        }));
+        if let Some(place) = admin {
+            // It asks this board, so it can only be made now: nobody has set it before.
+            let socket = AdminSocket::start(place, Arc::new(Operator::new(&board)));
+            let _ = board.0.admin.set(socket);
+        }
+        Ok(board)
     }
 
     /// This server's id in the cluster.
@@ -217,16 +218,21 @@ impl Board {
         }
     }
 
-    /// How this server stands: plugin, instances, queues, counters, last errors.
+    /// How this server stands: plugin, instances, other nodes, queues, counters, last errors.
     pub fn status(&self) -> Status {
+        let now = SystemTime::now();
+        let nodes = self.nodes().into_iter();
         let home = self.0.lines.home();
         let others = self.0.lines.others();
         Status {
             node: self.node().to_string(),
+            uptime_ms: millis(self.0.started.elapsed()),
             transport: home.as_ref().and_then(|line| line.status()),
             other_transports: others.iter().filter_map(|line| line.status()).collect(),
             switch: self.0.switch.as_ref().map(Switch::report),
+            nodes: nodes.map(|node| NodeStatus::new(node, now)).collect(),
             cluster: self.0.cluster.stats(),
+            rates: None,
             buses: home.as_ref().map(|line| line.buses()).unwrap_or_default(),
             redis: home.as_ref().map(|line| line.redis()).unwrap_or_default(),
             postgres: home
@@ -236,12 +242,25 @@ impl Board {
         }
     }
 
+    /// The same at the end of this time, with the rates of messages in it. Nothing is measured when
+    /// nobody asks.
+    pub async fn measure(&self, time: Duration) -> Status {
+        let (before, since) = (self.0.cluster.stats(), Instant::now());
+        sleep(time).await;
+        let mut status = self.status();
+        status.rates = Some(Rates::between(&before, &status.cluster, since.elapsed()));
+        status
+    }
+
     /// Leaves the cluster: says so to the others, sends what is queued (for at most
     /// `cluster.close_timeout_ms`), closes the plugin and its connections. Local clients are not
     /// touched. Once is enough; more often does no harm.
     pub async fn close(&self) {
         // First, so that server and board let go of each other even if this future is dropped.
         self.0.attachment.close();
+        if let Some(admin) = self.0.admin.get() {
+            admin.close().await;
+        }
         self.0.follower.close().await;
         if let Some(switch) = &self.0.switch {
             switch.close().await;

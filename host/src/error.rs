@@ -1,7 +1,8 @@
 //! Why a server cannot join its cluster, and whose fault that is.
 
 use crate::{
-    config::ConfigError, plugins::PluginError, runtime::RuntimeError, transport::TransportError,
+    admin::AdminError, config::ConfigError, plugins::PluginError, runtime::RuntimeError,
+    transport::TransportError,
 };
 
 /// Why [`Board::open`](crate::Board::open) or [`Emitter::open`](crate::Emitter::open) failed. The text names the file or the key, the cause,
@@ -21,6 +22,9 @@ pub enum Error {
     /// WebAssembly cannot run here.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The operator's socket cannot be there.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// An emitter without a transport would send nowhere.
     #[error(
         "an emitter cannot work with transport = \"none\": use the configuration of the servers that \
@@ -45,7 +49,7 @@ impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Config(_) | Self::NoTransport => Fault::Configuration,
+            Self::Config(_) | Self::NoTransport | Self::Admin(_) => Fault::Configuration,
             Self::Plugin(error) => error.fault(),
             Self::Transport(
                 TransportError::Configuration { .. } | TransportError::Unsupported { .. },

@@ -31,9 +31,12 @@ mod bindings;
 mod board;
 mod error;
 mod payload;
+mod socket_place;
+mod status;
 mod suggest;
 
 pub mod adapter;
+pub mod admin;
 pub mod api;
 pub mod capabilities;
 pub mod cluster;
@@ -49,11 +52,12 @@ pub use api::{
     Operators, PrivateId, RemoteSocket, RestoredSession, ServerContext, ServerHandler, Session,
     SocketId,
 };
-pub use board::{Board, Status};
+pub use board::Board;
 pub use cluster::{
     ClusterNode, LeftReason, NodeEvent, NodeEvents, NodeId, NodeInfo, Partial, Room, SendError,
     Stats, SwitchError, SwitchNode, SwitchPhase, SwitchReport, Switched,
 };
 pub use config::Config;
 pub use error::{Error, Fault};
+pub use status::{NodeStatus, Rates, Status};
 pub use transport::RecoveryError;

@@ -24,11 +24,11 @@ use std::{
 use bus::{Bus, BusError, BusOptions, BusStatus};
 use handout::Rollback;
 use postgres::{
-    Postgres, PostgresError, PostgresOptions, PostgresPermit, PostgresStatus,
+    Postgres, PostgresError, PostgresOptions, PostgresPermit, PostgresState, PostgresStatus,
     Subscription as PostgresSubscription,
 };
 pub use prefix::Prefix;
-use redis::{Redis, RedisError, RedisOptions, RedisPermit, RedisStatus, Subscription};
+use redis::{Redis, RedisError, RedisOptions, RedisPermit, RedisState, RedisStatus, Subscription};
 pub use secret::Secret;
 pub use tls::TlsOptions;
 pub(crate) use wake::Wake;
@@ -98,6 +98,19 @@ impl Connections {
             .iter()
             .map(|(name, redis)| (name.clone(), redis.status()))
             .collect()
+    }
+
+    /// Is one of them not connected now?
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let redis = self.redis_status();
+        let mut redis = redis.values();
+        let bus = self.bus_status();
+        let mut buses = bus.values();
+        let postgres = self.postgres_status();
+        let mut postgres = postgres.values().map(|postgres| postgres.state);
+        redis.any(|redis| matches!(redis.state, RedisState::Away | RedisState::Refused))
+            || postgres.any(|state| matches!(state, PostgresState::Away | PostgresState::Refused))
+            || buses.any(|bus| bus.trouble.is_some())
     }
 
     /// How each open bus is doing.

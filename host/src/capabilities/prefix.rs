@@ -35,6 +35,12 @@ impl From<&str> for Prefix {
 }
 
 impl Prefix {
+    /// As the operator wrote it.
+    pub(crate) fn shown(&self) -> String {
+        let end = if self.is_open { "*" } else { "" };
+        format!("{}{end}", self.text)
+    }
+
     /// Is the name one of those that are meant?
     pub(crate) fn covers(&self, name: &[u8]) -> bool {
         match self.is_open {

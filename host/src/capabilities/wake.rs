@@ -19,6 +19,12 @@ impl Wake {
         self.notify.notify_waiters();
     }
 
+    /// The same, until what is returned is dropped.
+    pub(crate) fn wake_for_now(&self) -> Woken<'_> {
+        self.wake();
+        Woken(self)
+    }
+
     /// The host has the instance.
     pub(crate) fn clear(&self) {
         self.wanted.store(false, Ordering::SeqCst);
@@ -34,6 +40,16 @@ impl Wake {
             }
             notified.await;
         }
+    }
+}
+
+/// A wake-up that ends with this.
+#[must_use = "it ends when this is dropped"]
+pub(crate) struct Woken<'a>(&'a Wake);
+
+impl Drop for Woken<'_> {
+    fn drop(&mut self) {
+        self.0.clear();
     }
 }
 

@@ -89,6 +89,12 @@ impl ConfigBuilder {
         self
     }
 
+    /// See [`Admin::socket`](super::Admin::socket).
+    pub fn admin_socket(mut self, socket: impl Into<PathBuf>) -> Self {
+        self.config.admin.socket = Some(socket.into());
+        self
+    }
+
     /// A bus: `[connections.bus.NAME]`.
     pub fn bus(self, name: &str, options: BusOptions) -> Self {
         let key = "connections.bus";

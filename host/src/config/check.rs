@@ -23,6 +23,10 @@ pub(super) fn check(config: &Config, document: &Document, problems: &mut Problem
         let every_ms = u64::try_from(config.watch_plugins.as_millis()).unwrap_or(u64::MAX);
         checker.range(&["watch_plugins_ms"], every_ms, WATCH_MS);
     }
+    let socket = config.admin.socket.as_ref();
+    if socket.is_some_and(|socket| socket.as_os_str().is_empty()) {
+        checker.problem(&["admin", "socket"], "must be a path, or be left out");
+    }
     checker.limits(
         &["limits"],
         &LimitOverrides::from(&config.limits),

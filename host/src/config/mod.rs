@@ -37,7 +37,7 @@ pub use self::{
     limits::{LimitOverrides, Limits},
     names::{ClusterName, ConnectionName, InvalidName, MAX_NAME_BYTES, PluginName},
     resolve::{Denied, Resolved},
-    settings::{Cache, Connections, Transport, TransportConfig},
+    settings::{Admin, Cache, Connections, Transport, TransportConfig},
 };
 use crate::{cluster::ClusterOptions, plugins::PluginFolder};
 
@@ -98,6 +98,8 @@ pub struct Config {
     pub connections: Connections,
     /// What is set for single transports, by the plugin's name.
     pub transports: BTreeMap<PluginName, TransportConfig>,
+    /// How the operator reaches the running server; not at all unless this says so.
+    pub admin: Admin,
 }
 
 impl Default for Config {
@@ -113,6 +115,7 @@ impl Default for Config {
             limits: Limits::default(),
             connections: Connections::default(),
             transports: BTreeMap::new(),
+            admin: Admin::default(),
         }
     }
 }
@@ -222,6 +225,9 @@ fn anchor_paths(config: &mut Config, document: &Document, base: &Path) {
     anchor(&mut config.plugins, &["plugins"]);
     if let Cache::Folder(folder) = &mut config.cache {
         anchor(folder, &["cache"]);
+    }
+    if let Some(socket) = &mut config.admin.socket {
+        anchor(socket, &["admin", "socket"]);
     }
     for (name, options) in &mut config.connections.bus {
         let key = ["connections", "bus", name.as_str(), "path"];

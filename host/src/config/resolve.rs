@@ -203,6 +203,20 @@ impl Config {
 }
 
 impl Resolved {
+    /// What the plugin may use, for people: a line for each connection.
+    pub fn grants(&self) -> Vec<String> {
+        let buses = self.buses().map(|(name, _)| format!("bus `{name}`"));
+        let redis = self.redis.iter().filter_map(|(name, granted)| {
+            let (_, permit) = granted.as_ref().ok()?;
+            Some(format!("redis `{name}`: {}", permit.in_words()))
+        });
+        let postgres = self.postgres.iter().filter_map(|(name, granted)| {
+            granted.as_ref().ok()?;
+            Some(format!("postgres `{name}`"))
+        });
+        buses.chain(redis).chain(postgres).collect()
+    }
+
     /// The buses that the plugin may use.
     pub fn buses(&self) -> impl Iterator<Item = (&ConnectionName, &BusOptions)> {
         self.buses
@@ -462,6 +476,26 @@ mod tests {
             let is_granted = granted(asked, operator);
             assert_eq!(is_granted, expected, "for {asked:?} and {operator:?}");
         }
+    }
+
+    #[test]
+    fn what_is_granted_can_be_told_to_people() {
+        let manifest = "[grants]\nbus = ['main']\n\
+                        redis = [{ connection = 'main', commands = ['XADD', 'PUBSUB NUMSUB'], \
+                        keys = ['s*'] }]";
+        let told = |operator: &str| {
+            let config = format!(
+                "connections.redis.main.url = 'redis://h'\n\
+                 [transports.local.grants]\nbus = ['*']\nredis = [{operator}]"
+            );
+            resolve(manifest, &config).unwrap().grants()
+        };
+        let redis = "redis `main`: commands XADD PUBSUB-NUMSUB, keys s*, all channels";
+        assert_eq!(told("'main'"), ["bus `main`", redis]);
+        let narrower = "{ connection = 'main', commands = ['XADD'], channels = [] }";
+        let of_that = format!("{redis}; of that commands XADD, all keys, no channels");
+        assert_eq!(told(narrower), ["bus `main`", &of_that]);
+        assert_eq!(told(""), ["bus `main`"]);
     }
 
     #[test]

@@ -119,6 +119,16 @@ impl<'de> Deserialize<'de> for Cache {
     }
 }
 
+/// The operator's way into the running server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// A Unix socket on which this server tells how it stands (`switchboard status`). It belongs to
+    /// the server's user alone, as must its folder, which is made if it is missing. Each server of a
+    /// machine needs one of its own. Default: none.
+    pub socket: Option<PathBuf>,
+}
+
 /// Connections to backends, by capability and name. Addresses and secrets stay here: plugins
 /// know the names only.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

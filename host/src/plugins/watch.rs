@@ -42,6 +42,8 @@ pub enum FolderChange {
 struct Watched {
     told: Seen,
     seen: Seen,
+    /// What it is now is told, whether it has changed or not.
+    is_unsure: bool,
 }
 
 /// A plugin at one look; none: there is none.
@@ -89,17 +91,22 @@ impl Stamp {
 
 impl FolderWatch {
     /// Takes stock of a folder: what is there now is not told. But the plugins in `in_use` were
-    /// read before, and may have changed since: they are told at the first look.
+    /// read before, and may have changed or vanished since: what they are is told at the first look.
     pub fn new(folder: PluginFolder, in_use: &[PluginName]) -> Self {
         let mut watch = Self {
             folder,
             plugins: BTreeMap::new(),
             trouble: None,
         };
-        for name in watch.folder.list().unwrap_or_default() {
+        let listed = watch.folder.list().unwrap_or_default();
+        for name in listed.into_iter().chain(in_use.iter().cloned()) {
             let seen = watch.stamps(&name);
-            let told = seen.filter(|_| !in_use.contains(&name));
-            watch.plugins.insert(name, Watched { told, seen });
+            let plugin = Watched {
+                told: seen,
+                seen,
+                is_unsure: in_use.contains(&name),
+            };
+            watch.plugins.insert(name, plugin);
         }
         watch
     }
@@ -120,7 +127,7 @@ impl FolderWatch {
             changes.extend(self.look_at(name));
         }
         self.plugins
-            .retain(|_, plugin| plugin.told.is_some() || plugin.seen.is_some());
+            .retain(|_, plugin| plugin.told.is_some() || plugin.seen.is_some() || plugin.is_unsure);
         changes
     }
 
@@ -136,9 +143,10 @@ impl FolderWatch {
         let now = self.stamps(&name);
         let plugin = self.plugins.get_mut(&name)?;
         let has_stood = std::mem::replace(&mut plugin.seen, now) == now;
-        if !has_stood || plugin.told == now {
+        if !has_stood || (plugin.told == now && !plugin.is_unsure) {
             return None;
         }
+        let was_unsure = std::mem::take(&mut plugin.is_unsure);
         let before = std::mem::replace(&mut plugin.told, now);
         if now.is_none() {
             return Some(FolderChange::Vanished(name));
@@ -149,6 +157,7 @@ impl FolderWatch {
             // Gone since it was looked at: the next look sees that.
             Err(PluginError::Missing { .. }) => {
                 plugin.told = before;
+                plugin.is_unsure = was_unsure;
                 None
             }
             Err(error) => Some(FolderChange::Broken(name, error)),
@@ -217,7 +226,16 @@ mod tests {
     fn what_was_there_is_not_told_but_for_what_is_in_use() {
         assert_eq!(Stage::new(&[]).look(), [""; 0]);
         let mut stage = Stage::new(&["local"]);
-        assert_eq!(stage.look(), ["local appeared"]);
+        assert_eq!(stage.look(), ["local changed"]);
+        assert_eq!(stage.look(), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_in_use_and_gone_by_the_first_look_has_vanished() {
+        let mut stage = Stage::new(&["local", "gone-before"]);
+        stage.remove("local.wasm");
+        assert_eq!(stage.look(), ["gone-before vanished"]);
+        assert_eq!(stage.look(), ["local vanished"]);
         assert_eq!(stage.look(), [""; 0]);
     }
 

@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     sync::oneshot,
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval_at},
 };
 
 use super::{loader::Loader, plugin::TransportPlugin, upgrade::Upgrader};
@@ -125,7 +125,8 @@ impl Follow {
             .collect();
         let folder = self.loader.folder();
         let mut watch = blocking(move || FolderWatch::new(folder, &in_use)).await;
-        let mut looks = interval(self.every);
+        // What is told has stood for an interval, at the first look as well.
+        let mut looks = interval_at(Instant::now() + self.every, self.every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;

@@ -61,6 +61,8 @@ pub struct TransportStatus {
     pub version: Option<String>,
     /// `sha256:` and 64 hex digits.
     pub digest: String,
+    /// What it may use, in words: a line for each connection.
+    pub grants: Vec<String>,
     /// Its instances: publisher, subscriber, and recovery if it has one.
     pub instances: Vec<InstanceReport>,
 }
@@ -241,6 +243,7 @@ impl TransportHandle {
             name: plugin.name.clone(),
             version: plugin.version.clone(),
             digest: plugin.digest.clone(),
+            grants: plugin.grants(),
             instances: loaded
                 .instances
                 .iter()

@@ -208,6 +208,16 @@ impl TransportPlugin {
         &self.limits
     }
 
+    /// Is a connection away that this server uses?
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.granted.connections.is_cut_off()
+    }
+
+    /// What it may use, for people.
+    pub(super) fn grants(&self) -> Vec<String> {
+        self.granted.resolved.grants()
+    }
+
     /// Is it what would be made of this file with these settings?
     pub(super) fn is_made_of(&self, file: &PluginFile, resolved: &Resolved) -> bool {
         self.name == file.name.as_str()

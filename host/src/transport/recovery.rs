@@ -113,7 +113,7 @@ impl Recovery {
 
     /// Lets it take over when the call in progress has ended.
     pub(super) async fn hand_over(&self, successor: Opened<Exports>) {
-        self.relief.wake();
+        let _woken = self.relief.wake_for_now();
         let before = self.keeper.lock().await.succeed(successor);
         drop(before);
     }

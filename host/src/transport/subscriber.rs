@@ -100,10 +100,11 @@ impl SubscriberSeat {
     /// on. None: the way in is closed.
     pub(super) async fn hand_over(&self, candidate: Candidate) -> Option<Result<(), Away>> {
         let (reply, answer) = oneshot::channel();
+        // Room first: who is woken must find the command, or nobody would end the wake-up.
+        let room = self.commands.reserve().await.ok()?;
         self.relief.wake();
         self.wake.wake();
-        let command = Command::Upgrade { candidate, reply };
-        self.commands.send(command).await.ok()?;
+        room.send(Command::Upgrade { candidate, reply });
         let upgraded = answer.await.ok()?;
         Some(upgraded.map(drop))
     }
@@ -296,6 +297,11 @@ impl Worker {
             .await;
         match opened {
             Ok(opened) => Ok(self.keeper.succeed(opened)),
+            // It waited for its backend, which the host sees to be away.
+            Err(Away::Fault(fault @ Fault::Stuck { .. })) if self.keeper.plugin.is_cut_off() => {
+                Err(Away::Backend(fault.to_string()))
+            }
+            Err(Away::Backend(why)) => Err(Away::Backend(why)),
             Err(away) => {
                 self.enter_again().await;
                 Err(away)
@@ -311,7 +317,9 @@ impl Worker {
                 return;
             }
             if let Err(failure) = self.enter(&Namespace::from(namespace.as_str())).await {
+                // The others would not fare better, and nothing is delivered meanwhile.
                 tracing::warn!(namespace, "cannot enter it again: {failure}");
+                return;
             }
         }
     }

@@ -12,6 +12,7 @@ mod stage;
 mod verdict;
 
 mod folder;
+mod outage;
 mod refused;
 mod revived;
 mod swapped;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use switchboard_tests::{Cluster, Error, Server, Transport};
+use switchboard_tests::{Cluster, Error, Server, Transport, built};
 
 use crate::{
     Outcome,
@@ -158,4 +158,19 @@ async fn a_plugin_that_is_removed_runs_on_and_another_one_is_only_reported() -> 
         assert_eq!(runs(server).await?, servers.running);
     }
     servers.assert_upgradable().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_keeps_no_sessions_does_not_take_over_from_one_that_does() -> Outcome {
+    let folder = Folder::of_fixture("sessions")?;
+    let transport = Transport::plugin("sessions").folder(folder.path());
+    let cluster = builder(transport).nodes(1).toml(SETTINGS).start().await?;
+    let without = fs::read(built::fixtures("null")?.join("null.wasm")).map_err(test_error)?;
+    let with = folder.variant("with sessions");
+    folder.put(&without)?;
+    let server = cluster.node(0);
+    let is_it = |line: &str| line.contains("keeps no sessions, and the one that runs does");
+    server.log().wait_for("the reason", is_it).await?;
+    folder.put(&with)?;
+    wait_until_runs(server, &with).await
 }

@@ -22,9 +22,9 @@ use super::{
     BusOptions,
     frame::{BadFrame, CutCode, Frame, MAX_MEMBERS},
     log::{ConnectionId, Gathered, Log, Wakers},
-    place::{Served, check_peer},
     wire::{FrameReader, WriteBatch},
 };
+use crate::socket_place::{Served, check_peer};
 
 /// How long a new connection has for its first word.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);

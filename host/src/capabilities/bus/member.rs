@@ -18,14 +18,12 @@ use tokio::{
 };
 
 use super::{
-    BusEvent, BusOptions, BusRole, BusStatus,
-    hub::Hub,
-    inbox::Inbox,
-    outbox::Outbox,
-    place::{NoConnection, Place},
-    session::End,
+    BusEvent, BusOptions, BusRole, BusStatus, hub::Hub, inbox::Inbox, outbox::Outbox, session::End,
 };
-use crate::capabilities::handout::Rollback;
+use crate::{
+    capabilities::handout::Rollback,
+    socket_place::{NoConnection, Place},
+};
 
 /// Pauses between two attempts to find the hub. They differ, so that processes do not meet again
 /// and again.

@@ -2,7 +2,7 @@
 //! install. `wit/bus/bus.wit` holds its promises; this is how they are kept.
 //!
 //! Every process is a *member*, a client of the *hub* (`member`). Whoever gets the lock beside
-//! the socket (`place`) binds the socket and runs the hub as well (`hub`); its own member
+//! the socket (`socket_place`) binds the socket and runs the hub as well (`hub`); its own member
 //! connects like all others. The kernel releases the lock of a process that dies; the others then
 //! race for it, connect to the winner, and send again what not all had taken. So a takeover is
 //! nothing special: it is what happens at every start.
@@ -36,7 +36,6 @@ mod log;
 mod member;
 mod options;
 mod outbox;
-mod place;
 mod session;
 mod status;
 #[cfg(test)]
@@ -56,12 +55,13 @@ use tokio::{
 };
 
 pub use self::link::{SenderHandle, SubscriptionHandle};
-use self::{member::Member, place::Place};
+use self::member::Member;
 pub use self::{
     options::{BusError, BusOptions},
     status::{BusRole, BusStatus},
 };
 use super::handout::Rollback;
+use crate::socket_place::Place;
 
 /// How long `close` waits for the others to take what was accepted.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -130,7 +130,7 @@ impl Bus {
         }
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| BusError::Config("a bus must be started in a tokio runtime".to_owned()))?;
-        let place = Place::new(&options.path);
+        let place = Place::new(&options.path, "path");
         place
             .prepare()
             .map_err(|error| BusError::Config(error.to_string()))?;

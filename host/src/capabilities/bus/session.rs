@@ -276,13 +276,13 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::capabilities::bus::{BusOptions, place::Place};
+    use crate::{capabilities::bus::BusOptions, socket_place::Place};
 
     #[tokio::test]
     async fn the_reason_of_a_hub_that_closed_is_read_though_writing_failed_first() {
         // Which side is looked at first is left to chance.
         for _ in 0..50 {
-            let place = Place::new("nowhere.sock".as_ref());
+            let place = Place::new("nowhere.sock".as_ref(), "path");
             let member = Member::new("me".into(), BusOptions::default(), place);
             member.send(vec![Bytes::from_static(b"frame")], 100);
             let (mut hub, stream) = UnixStream::pair().unwrap();

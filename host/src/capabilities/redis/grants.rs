@@ -53,6 +53,33 @@ impl<'de> Deserialize<'de> for CommandName {
 }
 
 impl RedisRights {
+    /// `asks` as in [`RedisPermit`].
+    fn in_words(&self, asks: bool) -> String {
+        let listed = |what: &str, names: Vec<String>| match names.is_empty() {
+            true => format!("no {what}"),
+            false => format!("{what} {}", names.join(" ")),
+        };
+        let patterns = |what, all: &[Prefix]| listed(what, all.iter().map(Prefix::shown).collect());
+        let commands = match &self.commands {
+            Some(names) => {
+                let names = names.iter().map(|name| name.0.replace(' ', "-"));
+                listed("commands", names.collect())
+            }
+            None if asks => "Pub/Sub commands".to_owned(),
+            None => "all commands".to_owned(),
+        };
+        let keys = match &self.keys {
+            Some(keys) => patterns("keys", keys),
+            None if asks => "no keys".to_owned(),
+            None => "all keys".to_owned(),
+        };
+        let channels = match &self.channels {
+            Some(channels) => patterns("channels", channels),
+            None => "all channels".to_owned(),
+        };
+        format!("{commands}, {keys}, {channels}")
+    }
+
     /// What cannot be meant, with the key; for the check of the configuration. `asks` as in
     /// [`RedisPermit`].
     pub(crate) fn problems(&self, asks: bool) -> Vec<(&'static str, String)> {
@@ -115,6 +142,21 @@ impl RedisPermit {
 
     pub(super) fn plugin(&self) -> &str {
         &self.plugin
+    }
+
+    /// What may be done, for people.
+    pub(crate) fn in_words(&self) -> String {
+        let words = |all: &[RedisRights], asks| {
+            let each: Vec<String> = all.iter().map(|rights| rights.in_words(asks)).collect();
+            each.join(", or ")
+        };
+        let asked = words(&self.asked, true);
+        match &self.allowed {
+            Some(allowed) if !allowed.contains(&RedisRights::default()) => {
+                format!("{asked}; of that {}", words(allowed, false))
+            }
+            _ => asked,
+        }
     }
 
     /// May this command be executed?

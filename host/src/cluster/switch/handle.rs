@@ -235,6 +235,16 @@ pub struct SwitchReport {
     pub nodes: Vec<SwitchNode>,
 }
 
+impl SwitchReport {
+    /// What of it is a step, and not only the time that passes.
+    pub(crate) fn outline(&self) -> Vec<(String, String, SwitchPhase)> {
+        let own = (String::new(), self.on.clone(), self.phase);
+        let others = self.nodes.iter();
+        let others = others.map(|node| (node.node.clone(), node.on.clone(), node.phase));
+        std::iter::once(own).chain(others).collect()
+    }
+}
+
 /// Another server in a [`SwitchReport`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -81,6 +81,10 @@ struct Sender<E> {
     is_early: bool,
     /// It has said on the new line that it follows the switch.
     follows: bool,
+    /// It has said there that it has left the old line.
+    has_left: bool,
+    /// Something of the old line was delivered after that: on its way for long, or of a later stay.
+    is_ambiguous: bool,
     /// Number of the newest State that it told there.
     seq: u32,
     /// It left without a mark: nothing of the old line counts any more.
@@ -99,6 +103,8 @@ impl<E> Sender<E> {
             has_crossed: false,
             is_early,
             follows: false,
+            has_left: false,
+            is_ambiguous: false,
             seq: 0,
             is_refused: false,
             mark: None,
@@ -148,6 +154,7 @@ impl<E> Merge<E> {
             return None;
         }
         known.was_on_old = true;
+        known.is_ambiguous |= known.has_left;
         Some(event)
     }
 
@@ -199,7 +206,12 @@ impl<E> Merge<E> {
     }
 
     /// The sender's mark was seen on the old line; false if it is of an earlier switch.
-    fn mark(&mut self, sender: &NodeId, version: &Version, out: &mut impl FnMut(E)) -> bool {
+    pub(crate) fn mark(
+        &mut self,
+        sender: &NodeId,
+        version: &Version,
+        out: &mut impl FnMut(E),
+    ) -> bool {
         if *version <= self.after {
             return false;
         }
@@ -234,6 +246,7 @@ impl<E> Merge<E> {
                 return;
             }
             known.seq = state.seq;
+            known.has_left |= follows && !state.phase.is_to_leave();
         }
         known.is_early = is_early && !follows;
         known.follows = follows;
@@ -271,8 +284,10 @@ impl<E> Merge<E> {
         let mut early = VecDeque::new();
         if let Some(known) = self.record(sender) {
             known.is_refused |= forced;
-            if known.was_on_old && !known.follows && known.mark.is_none() {
-                // It has not said that it has come, so this can be from an earlier stay.
+            let is_unsure = known.was_on_old && !known.follows || known.is_ambiguous;
+            if is_unsure && known.mark.is_none() {
+                // It has not said that it has come, or may have gone back: this may be earlier than
+                // what was delivered. Only the mark would tell.
                 known.is_early = true;
                 early = std::mem::take(&mut known.held);
             }

@@ -54,7 +54,7 @@ fn an_unknown_key_is_named_with_its_place_and_the_nearest_right_one() {
             "\"a\\nb\" = 1",
             "unknown key `a\\nb` at the top level (switchboard.toml:1:1); known here: `name`, \
              `transport`, `plugins`, `watch_plugins_ms`, `cache`, `cluster`, `limits`, \
-             `connections`, `transports`",
+             `connections`, `transports`, `admin`",
         ),
     ];
     for (toml, expected) in cases {

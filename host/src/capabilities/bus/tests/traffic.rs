@@ -127,7 +127,7 @@ async fn a_member_alone_sends_into_the_void() {
 #[tokio::test]
 async fn what_is_sent_before_there_is_a_hub_goes_out_later() {
     let site = Site::new();
-    let blocker = super::super::place::Place::new(&site.path())
+    let blocker = crate::socket_place::Place::new(&site.path(), "path")
         .serve()
         .unwrap()
         .unwrap();

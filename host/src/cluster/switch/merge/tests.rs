@@ -225,3 +225,16 @@ fn a_merge_that_ends_early_keeps_nothing_back_that_is_in_order() {
     assert_eq!(case.merge.dropped(), 1);
     assert_eq!(case.merge.held(), 0);
 }
+
+#[test]
+fn without_the_mark_nothing_follows_what_may_be_of_a_later_stay() {
+    for has_mark in [true, false] {
+        let mut case = Case::new();
+        case.old("a", 1).says("a", 1, 2, Phase::Draining);
+        case.new_line("a", 3).old("a", 2);
+        match has_mark {
+            true => case.mark("a", 2).let_out(&[1, 2, 3]),
+            false => case.ended("a", false).let_out(&[1, 2]),
+        };
+    }
+}

@@ -1,4 +1,5 @@
-//! Where a bus is in the file system: the socket, the lock beside it, and who may use them.
+//! Where a Unix socket is in the file system: the socket, the lock beside it, and who may use them.
+//! For the buses, and for the operator's socket.
 //!
 //! Whoever holds the lock serves. The kernel releases it when its process dies, however it dies.
 //! The lock file is never removed: two processes could then hold locks on two files of one name.
@@ -12,16 +13,18 @@ use std::{
 
 use tokio::net::{UnixListener, UnixStream};
 
-/// The path of a bus.
+/// The path of a socket.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     socket: PathBuf,
     lock: PathBuf,
+    /// Where it is configured, for whoever has to change it.
+    key: &'static str,
 }
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub(super) enum NoConnection {
+pub(crate) enum NoConnection {
     /// Nobody listens there: who gets the lock, serves.
     Nobody,
     /// Somebody does, but has too much to do right now.
@@ -31,12 +34,14 @@ pub(super) enum NoConnection {
 }
 
 impl Place {
-    pub(super) fn new(socket: &Path) -> Self {
+    /// `key` is the setting that says where it is.
+    pub(crate) fn new(socket: &Path, key: &'static str) -> Self {
         let mut lock = socket.as_os_str().to_owned();
         lock.push(".lock");
         Self {
             socket: socket.to_owned(),
             lock: lock.into(),
+            key,
         }
     }
 
@@ -44,7 +49,7 @@ impl Place {
     ///
     /// # Errors
     /// Also when another user could put a socket of his own there.
-    pub(super) fn prepare(&self) -> io::Result<()> {
+    pub(crate) fn prepare(&self) -> io::Result<()> {
         let folder = match self.socket.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -57,10 +62,10 @@ impl Place {
                 let what = format!("the folder {} cannot be made: {error}", folder.display());
                 io::Error::new(error.kind(), what)
             })?;
-        check_folder(folder, own_user())
+        check_folder(folder, own_user(), self.key)
     }
 
-    pub(super) async fn connect(&self) -> Result<UnixStream, NoConnection> {
+    pub(crate) async fn connect(&self) -> Result<UnixStream, NoConnection> {
         match UnixStream::connect(&self.socket).await {
             Ok(stream) => match check_peer(&stream) {
                 Ok(()) => Ok(stream),
@@ -75,7 +80,7 @@ impl Place {
     }
 
     /// Takes the place; none if another process has it.
-    pub(super) fn serve(&self) -> io::Result<Option<Served>> {
+    pub(crate) fn serve(&self) -> io::Result<Option<Served>> {
         self.prepare()?;
         let lock = File::options()
             .create(true)
@@ -106,8 +111,9 @@ impl Place {
             }
             Ok(_) => {
                 let what = format!(
-                    "{} exists and is not a socket: set `path` to another",
-                    self.socket.display()
+                    "{} exists and is not a socket: set `{}` to another",
+                    self.socket.display(),
+                    self.key
                 );
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
             }
@@ -131,11 +137,11 @@ impl Place {
 
 /// The place, taken. Dropping it gives it back; the socket stays, as after a crash.
 #[derive(Debug)]
-pub(super) struct Served {
+pub(crate) struct Served {
     // Fields are dropped in this order: nobody else may bind while this one still listens.
-    pub(super) listener: UnixListener,
+    pub(crate) listener: UnixListener,
     /// A socket was there already: whoever served it is dead.
-    pub(super) after_another: bool,
+    pub(crate) after_another: bool,
     #[expect(dead_code, reason = "holds the lock as long as it is open")]
     lock: File,
     place: Place,
@@ -146,7 +152,7 @@ pub(super) struct Served {
 impl Served {
     /// Are socket and lock still where others look for them? A cleaner of temporary files may
     /// have removed them.
-    pub(super) fn is_in_place(&self) -> bool {
+    pub(crate) fn is_in_place(&self) -> bool {
         let socket = fs::symlink_metadata(&self.place.socket);
         // It was opened through a link if the operator made it one.
         let lock = fs::metadata(&self.place.lock);
@@ -176,7 +182,7 @@ fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-fn check_folder(folder: &Path, own: u32) -> io::Result<()> {
+fn check_folder(folder: &Path, own: u32, key: &str) -> io::Result<()> {
     let metadata = fs::metadata(folder)?;
     let mode = metadata.mode() & 0o7777;
     // The group counts as others: its members are not this user.
@@ -189,15 +195,15 @@ fn check_folder(folder: &Path, own: u32) -> io::Result<()> {
     }
     let owner = stranger.unwrap_or(metadata.uid());
     let what = format!(
-        "the folder {} (owner {owner}, mode {mode:o}) is open to other users; set `path` to a \
+        "the folder {} (owner {owner}, mode {mode:o}) is open to other users; set `{key}` to a \
          socket in a folder that belongs to user {own} alone",
         folder.display()
     );
     Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
 }
 
-/// Only this user, and root, may talk on a bus. Both sides check.
-pub(super) fn check_peer(stream: &UnixStream) -> io::Result<()> {
+/// Only this user, and root, may talk on a socket. Both sides check.
+pub(crate) fn check_peer(stream: &UnixStream) -> io::Result<()> {
     allow(stream.peer_cred()?.uid(), own_user())
 }
 
@@ -207,7 +213,7 @@ fn allow(peer: u32, own: u32) -> io::Result<()> {
     }
     let what = format!(
         "the other end of the socket belongs to user {peer} and this process to user {own}; give \
-         each user a bus with a `path` of its own"
+         each user a socket of its own"
     );
     Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
 }
@@ -228,7 +234,7 @@ mod tests {
     async fn the_place_is_for_one_and_for_this_user_alone() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("new/folder/bus.sock");
-        let place = Place::new(&socket);
+        let place = Place::new(&socket, "path");
         assert!(matches!(place.connect().await, Err(NoConnection::Nobody)));
         let served = place.serve().unwrap().unwrap();
         assert!(place.serve().unwrap().is_none(), "it is taken");
@@ -248,7 +254,7 @@ mod tests {
     async fn a_socket_that_was_removed_or_replaced_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("bus.sock");
-        let place = Place::new(&socket);
+        let place = Place::new(&socket, "path");
         let served = place.serve().unwrap().unwrap();
         assert!(served.is_in_place());
         fs::remove_file(&socket).unwrap();
@@ -266,7 +272,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("precious.txt");
         fs::write(&socket, "text").unwrap();
-        let error = Place::new(&socket).serve().unwrap_err().to_string();
+        let error = Place::new(&socket, "path").serve().unwrap_err().to_string();
         assert!(error.contains("not a socket"), "{error}");
         assert_eq!(fs::read(&socket).unwrap(), b"text");
     }
@@ -277,7 +283,7 @@ mod tests {
         let own = fs::metadata(folder.path()).unwrap().uid();
         let check = |mode: u32, own: u32| {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
-            check_folder(folder.path(), own)
+            check_folder(folder.path(), own, "path")
         };
         assert!(check(0o755, own).is_ok());
         assert!(check(0o1777, own).is_ok(), "like /tmp");
@@ -295,7 +301,7 @@ mod tests {
         let (real, link) = (folder.path().join("real"), folder.path().join("link"));
         fs::create_dir(&real).unwrap();
         symlink(&real, &link).unwrap();
-        let place = Place::new(&link.join("bus.sock"));
+        let place = Place::new(&link.join("bus.sock"), "path");
         place.prepare().unwrap();
         // Only root can give it away.
         if own_user() == 0 {
@@ -310,7 +316,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("bus.sock.lock");
         symlink(folder.path().join("elsewhere"), &link).unwrap();
-        let place = Place::new(&folder.path().join("bus.sock"));
+        let place = Place::new(&folder.path().join("bus.sock"), "path");
         let served = place.serve().unwrap().unwrap();
         assert!(served.is_in_place());
         fs::remove_file(&link).unwrap();
