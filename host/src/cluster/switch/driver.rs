@@ -260,13 +260,18 @@ impl Driver {
 
     async fn leave(&mut self, to: LineId, mark: &ControlMessage) {
         let text = control::text(mark);
-        if self.lines.leave(to, text.clone()).await {
-            self.home = to;
-            let outbox = &self.cluster.shared().outbox;
-            if !outbox.notice(&self.control, control::body(text)) {
-                // There is no room for the mark: others hear of it all the same.
-                self.lines.leave_now();
-            }
+        if !self.lines.leave(to, text.clone()).await {
+            tracing::error!(
+                "switch: the way out of the new transport has panicked, so this server stays on the \
+                 old one and must be restarted; the lines above say where"
+            );
+            return;
+        }
+        self.home = to;
+        let outbox = &self.cluster.shared().outbox;
+        if !outbox.notice(&self.control, control::body(text)) {
+            // There is no room for the mark: others hear of it all the same.
+            self.lines.leave_now();
         }
     }
 
