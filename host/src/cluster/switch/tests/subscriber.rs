@@ -221,5 +221,10 @@ async fn a_gap_and_the_end_of_the_wait_are_told() {
     assert!(texts[0].contains("why"), "{texts:?}");
     assert_eq!(texts[1], "held");
     scene.home.send(says("a", "too late")).await.unwrap();
-    assert_eq!(scene.texts().await, Vec::<String>::new());
+    let texts = scene.texts().await;
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(
+        texts[0].contains("missed: Some(1)"),
+        "it is dropped and counted: {texts:?}"
+    );
 }
