@@ -191,14 +191,18 @@ impl Driver {
     async fn others(&self) -> Option<SwitchError> {
         let mut others = BTreeSet::new();
         let mut unnamed = 0;
+        // Also those that were heard about switches only: a server that has just come knows no more.
+        let peers = self.machine.report().peers;
+        let mut ours: BTreeSet<NodeId> = peers.into_iter().map(|peer| peer.node).collect();
+        ours.extend(self.members.iter().cloned());
         let info = self.cluster.transport_info(COUNT_TIMEOUT).await;
         for namespace in self.cluster.shared().namespaces.names() {
             let named = self.cluster.nodes(&namespace);
-            let known = named.len();
-            let foreign = named.into_iter().map(|node| node.id);
-            others.extend(foreign.filter(|node| !self.members.contains(node)));
+            let named: BTreeSet<NodeId> = named.into_iter().map(|node| node.id).collect();
+            others.extend(named.difference(&ours).cloned());
             if info.membership == Membership::Counted {
                 let counted = self.cluster.counted_others(&namespace, COUNT_TIMEOUT).await;
+                let known = named.union(&ours).count();
                 let more = counted.unwrap_or(0).saturating_sub(known);
                 unnamed = unnamed.max(u32::try_from(more).unwrap_or(u32::MAX));
             }
