@@ -26,7 +26,7 @@ const VARIABLE: &str = "SWITCHBOARD_TEST_TRANSPORT";
 #[macro_export]
 macro_rules! each_transport {
     ($then:ident) => {
-        $then! { local redis redis_sharded redis_streams postgres postgres_durable }
+        $then! { local redis redis_sharded redis_streams postgres }
     };
 }
 
@@ -255,11 +255,12 @@ fn table(key: &str, value: Value) -> Value {
 }
 
 fn is_wanted(name: &str, only: Option<&str>) -> Result<bool, Error> {
-    let in_a_cluster = [
+    let with_a_choice = [
         Transport::redis_cluster(),
         Transport::redis_sharded_cluster(),
+        Transport::postgres_durable(),
     ];
-    let known = Transport::all().into_iter().chain(in_a_cluster);
+    let known = Transport::all().into_iter().chain(with_a_choice);
     let names: Vec<_> = known.map(|transport| transport.label).collect();
     match only {
         Some(only) if !names.iter().any(|name| name == only) => Err(Error::Setup {
