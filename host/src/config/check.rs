@@ -51,6 +51,13 @@ pub(super) fn check(config: &Config, document: &Document, problems: &mut Problem
             checker.problem(&["connections", "postgres", name.as_str(), key], &problem);
         }
     }
+    let tcp = &config.connections.tcp;
+    checker.count(&["connections", "tcp"], tcp.len(), MAX_ENTRIES);
+    for (name, options) in tcp {
+        for (key, problem) in options.problems() {
+            checker.problem(&["connections", "tcp", name.as_str(), key], &problem);
+        }
+    }
     checker.count(&["transports"], config.transports.len(), MAX_ENTRIES);
     for (name, transport) in &config.transports {
         let path = ["transports", name.as_str()];
@@ -83,6 +90,16 @@ pub(super) fn check(config: &Config, document: &Document, problems: &mut Problem
             }
         }
         let names: Vec<ConnectionName> = postgres.keys().cloned().collect();
+        let granted = granted.map(|grant| &grant.connection);
+        checker.grants(&path, granted.collect(), &names);
+        let path = [path[0], path[1], "grants", "tcp"];
+        let granted = transport.grants.iter().flat_map(|grants| &grants.tcp);
+        for grant in granted.clone() {
+            for (key, problem) in grant.rights.problems() {
+                checker.problem(&path, &format!("has `{key}`, which {problem}"));
+            }
+        }
+        let names: Vec<ConnectionName> = tcp.keys().cloned().collect();
         let granted = granted.map(|grant| &grant.connection);
         checker.grants(&path, granted.collect(), &names);
     }

@@ -33,7 +33,7 @@ use self::document::{Document, Origin, Problems};
 pub use self::{
     builder::ConfigBuilder,
     document::{ConfigError, Problem},
-    grants::{Grant, Grants, PostgresGrant, RedisGrant, Which},
+    grants::{Grant, Grants, PostgresGrant, RedisGrant, TcpGrant, Which},
     limits::{LimitOverrides, Limits},
     names::{ClusterName, ConnectionName, InvalidName, MAX_NAME_BYTES, PluginName},
     resolve::{Denied, Resolved},
@@ -243,6 +243,12 @@ fn anchor_paths(config: &mut Config, document: &Document, base: &Path) {
     }
     for (name, options) in &mut config.connections.postgres {
         let key = ["connections", "postgres", name.as_str(), "tls", "ca_file"];
+        if let Some(path) = &mut options.tls.ca_file {
+            anchor(path, &key);
+        }
+    }
+    for (name, options) in &mut config.connections.tcp {
+        let key = ["connections", "tcp", name.as_str(), "tls", "ca_file"];
         if let Some(path) = &mut options.tls.ca_file {
             anchor(path, &key);
         }

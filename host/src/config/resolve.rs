@@ -14,6 +14,7 @@ use crate::{
         bus::BusOptions,
         postgres::{PostgresOptions, PostgresPermit, PostgresRights},
         redis::{RedisOptions, RedisPermit, RedisRights},
+        tcp::{TcpOptions, TcpPermit, TcpRights},
     },
     plugins::PluginFile,
     suggest,
@@ -47,6 +48,7 @@ pub struct Resolved {
     buses: BTreeMap<ConnectionName, Result<BusOptions, Refusal>>,
     redis: BTreeMap<ConnectionName, Result<GrantedRedis, Refusal>>,
     postgres: BTreeMap<ConnectionName, Result<GrantedPostgres, Refusal>>,
+    tcp: BTreeMap<ConnectionName, Result<GrantedTcp, Refusal>>,
 }
 
 /// A Redis, and what may be done there.
@@ -54,6 +56,9 @@ type GrantedRedis = (RedisOptions, Arc<RedisPermit>);
 
 /// A Postgres, and what may be done there.
 type GrantedPostgres = (PostgresOptions, Arc<PostgresPermit>);
+
+/// Servers to speak with over TCP, and what may be reached besides.
+type GrantedTcp = (TcpOptions, Arc<TcpPermit>);
 
 /// Who withholds a connection that is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +107,11 @@ impl Config {
                 operator.grants.as_ref(),
             ),
             postgres: self.postgres(
+                &plugin.name,
+                plugin.manifest.grants.as_ref(),
+                operator.grants.as_ref(),
+            ),
+            tcp: self.tcp(
                 &plugin.name,
                 plugin.manifest.grants.as_ref(),
                 operator.grants.as_ref(),
@@ -202,6 +212,39 @@ impl Config {
     }
 }
 
+impl Config {
+    fn tcp(
+        &self,
+        plugin: &PluginName,
+        asked: Option<&Grants>,
+        allowed: Option<&Grants>,
+    ) -> BTreeMap<ConnectionName, Result<GrantedTcp, Refusal>> {
+        let rights = |grants: &Grants, name: &ConnectionName| -> Vec<TcpRights> {
+            let covering = grants.tcp.iter().filter(|grant| grant.covers(name));
+            covering.map(|grant| grant.rights.clone()).collect()
+        };
+        let mut all = BTreeMap::new();
+        for (name, options) in &self.connections.tcp {
+            let asked = asked.map(|grants| rights(grants, name));
+            let allowed = allowed
+                .map(|grants| rights(grants, name))
+                .unwrap_or_default();
+            let granted = match asked {
+                Some(asked) if asked.is_empty() => Err(Refusal::NotAsked),
+                _ if allowed.is_empty() => Err(Refusal::NotAllowed),
+                Some(asked) => Ok((asked, Some(allowed))),
+                None => Ok((allowed, None)),
+            };
+            let granted = granted.map(|(asked, allowed)| {
+                let permit = TcpPermit::new(plugin.as_str(), name.as_str(), asked, allowed);
+                (options.clone(), Arc::new(permit))
+            });
+            all.insert(name.clone(), granted);
+        }
+        all
+    }
+}
+
 impl Resolved {
     /// What the plugin may use, for people: a line for each connection.
     pub fn grants(&self) -> Vec<String> {
@@ -214,7 +257,11 @@ impl Resolved {
             granted.as_ref().ok()?;
             Some(format!("postgres `{name}`"))
         });
-        buses.chain(redis).chain(postgres).collect()
+        let tcp = self.tcp.iter().filter_map(|(name, granted)| {
+            let (_, permit) = granted.as_ref().ok()?;
+            Some(format!("tcp `{name}`: {}", permit.in_words()))
+        });
+        buses.chain(redis).chain(postgres).chain(tcp).collect()
     }
 
     /// The buses that the plugin may use.
@@ -287,6 +334,45 @@ impl Resolved {
             )),
             None => denied(self.unknown_postgres(name)),
         }
+    }
+
+    /// The connection over TCP that the plugin names, and what it may reach besides. The name is the
+    /// plugin's: any text.
+    ///
+    /// # Errors
+    /// The text says why not, and which key would change that.
+    pub fn tcp(&self, name: &str) -> Result<&(TcpOptions, Arc<TcpPermit>), Denied> {
+        let plugin = &self.name;
+        let denied = |text| Err(Denied(text));
+        match self.tcp.get(name) {
+            Some(Ok(granted)) => Ok(granted),
+            Some(Err(Refusal::NotAsked)) => denied(format!(
+                "the manifest of `{plugin}` does not ask for the TCP connection `{name}`: add it to \
+                 `grants.tcp` in {plugin}.toml beside the plugin"
+            )),
+            Some(Err(Refusal::NotAllowed)) => denied(format!(
+                "`{plugin}` may not use the TCP connection `{name}`: allow it with grants = {{ tcp = \
+                 [\"{name}\"] }} in [transports.{plugin}]"
+            )),
+            None => denied(self.unknown_tcp(name)),
+        }
+    }
+
+    fn unknown_tcp(&self, name: &str) -> String {
+        if name.parse::<ConnectionName>().is_err() {
+            // Any text at all, so it is cut before it gets into a log.
+            let shown: String = name.chars().take(super::MAX_NAME_BYTES).collect();
+            return format!(
+                "{shown:?} cannot be a TCP connection: {}",
+                super::InvalidName
+            );
+        }
+        let known: Vec<&str> = self.tcp.keys().map(ConnectionName::as_str).collect();
+        let hint = suggest::hint(name, &known);
+        format!(
+            "there is no TCP connection `{name}`: add [connections.tcp.{name}] with addresses = \
+             [\"HOST:PORT\"]{hint}"
+        )
     }
 
     fn unknown_postgres(&self, name: &str) -> String {
@@ -372,6 +458,14 @@ impl Resolved {
                 continue;
             };
             if let Err(denied) = self.postgres(name.as_str()) {
+                self.warnings.push(denied.to_string());
+            }
+        }
+        for grant in asked.iter().flat_map(|grants| &grants.tcp) {
+            let super::Which::Named(name) = &grant.connection else {
+                continue;
+            };
+            if let Err(denied) = self.tcp(name.as_str()) {
                 self.warnings.push(denied.to_string());
             }
         }

@@ -165,7 +165,8 @@ impl TransportPlugin {
             switchboard::transport::node::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
             switchboard::bus::bus::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
             switchboard::redis::redis::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-            switchboard::postgres::postgres::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+            switchboard::postgres::postgres::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+            switchboard::tcp::tcp::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
         })
         .map_err(|reason| TransportError::Load {
             file: file.clone(),
@@ -238,6 +239,7 @@ impl TransportPlugin {
             log: Arc::clone(&self.log),
             capabilities: CapabilityState {
                 may_subscribe: role == Role::Subscriber,
+                role: role.name(),
                 granted: Arc::clone(&self.granted),
                 wake: Arc::clone(wake),
                 effects: Effects::default(),
