@@ -47,9 +47,11 @@
 #[doc(hidden)]
 pub mod bindings;
 mod export;
+pub mod host;
 mod log;
 pub mod option;
 pub mod redis_outcome;
+pub mod socket;
 pub mod wire;
 
 use bindings::switchboard::transport as wit;
@@ -57,6 +59,7 @@ use bindings::switchboard::transport as wit;
 pub use bindings::switchboard::bus::bus;
 pub use bindings::switchboard::postgres::postgres;
 pub use bindings::switchboard::redis::redis;
+pub use bindings::switchboard::tcp::tcp;
 pub use bindings::switchboard::transport::node;
 pub use log::{debug, error, info, trace, warn};
 pub use wit::lifecycle::{Config, Failure, Membership, OpenFailure, TransportInfo};

@@ -78,6 +78,7 @@ impl<X: HasCapabilities> tcp::HostSocket for GuestState<X> {
         Ok(match linked {
             Ok(linked) => Ok(linked.map(|linked| Link {
                 note: linked.note.map(|note| note.to_vec()),
+                is_first: linked.is_first,
                 encryption: match linked.flow.is_encrypted() {
                     None => Encryption::None,
                     Some(false) => Encryption::ToBeStarted,

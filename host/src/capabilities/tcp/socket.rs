@@ -35,6 +35,8 @@ pub(crate) struct Linked {
     pub(super) flow: Arc<Flow>,
     /// What an instance before has left.
     pub(super) note: Option<Arc<[u8]>>,
+    /// None stood before.
+    pub(super) is_first: bool,
 }
 
 struct Core {
@@ -55,6 +57,8 @@ struct State {
     backoff: Backoff,
     /// Which of the addresses worked last.
     favourite: usize,
+    /// A connection has stood.
+    is_used: bool,
 }
 
 /// A connection and its task.
@@ -62,6 +66,7 @@ struct Link {
     flow: Arc<Flow>,
     task: Task,
     since: Instant,
+    is_first: bool,
 }
 
 /// Attempts to make one.
@@ -94,6 +99,7 @@ impl Socket {
             closing: Vec::new(),
             backoff: Backoff::new(),
             favourite: 0,
+            is_used: false,
         };
         Self(Arc::new(Core {
             connector,
@@ -237,7 +243,11 @@ impl Link {
     fn resume(&self) -> Option<Linked> {
         let note = Some(self.flow.resume()?);
         let flow = Arc::clone(&self.flow);
-        Some(Linked { flow, note })
+        Some(Linked {
+            flow,
+            note,
+            is_first: self.is_first,
+        })
     }
 }
 
@@ -252,6 +262,7 @@ impl State {
             return Some(Ok(Linked {
                 flow: Arc::clone(&link.flow),
                 note: None,
+                is_first: link.is_first,
             }));
         }
         let Some(dial) = &mut self.dial else {
@@ -376,7 +387,9 @@ impl Core {
         }
         // A connection that does not last long enough to reset this is followed by a pause.
         state.backoff.pause(false);
+        let is_first = !std::mem::replace(&mut state.is_used, true);
         state.link = Some(Link {
+            is_first,
             flow,
             task: Task(tokio::spawn(task)),
             since: Instant::now(),

@@ -7,7 +7,8 @@ async fn bytes_go_both_ways_and_each_side_ends_on_its_own() {
     let peer = Peer::new().await;
     let tcp = peer.tcp();
     let mut instance = Instance::of(&tcp);
-    assert!(instance.connect().await.note.is_none());
+    let linked = instance.connect().await;
+    assert!(linked.note.is_none() && linked.is_first);
     let mut stream = peer.accept().await;
     instance.write("hello").await;
     assert_eq!(hear(&mut stream, 5).await, "hello");

@@ -60,7 +60,9 @@ async fn without_a_note_the_connection_ends_with_the_instance() {
     first.dies();
     assert_ended(&mut stream).await;
     let mut second = Instance::of(&tcp);
-    assert!(second.connect().await.note.is_none());
+    let linked = second.connect().await;
+    assert!(linked.note.is_none());
+    assert!(!linked.is_first, "something may have been missed");
     peer.accept().await;
 }
 
