@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::{Error, Postgres, Redis, RedisCluster, Sentinel};
+use crate::{Error, Nats, Postgres, Redis, RedisCluster, Sentinel};
 
 /// Masters of a Redis Cluster: fewer are no cluster to most programs.
 const MASTERS: usize = 3;
@@ -26,6 +26,8 @@ pub enum Backend {
     Sentinel,
     /// A Postgres server of the cluster's own.
     Postgres,
+    /// A NATS server of the cluster's own.
+    Nats,
 }
 
 /// One that runs; it ends with this value.
@@ -36,6 +38,7 @@ pub(crate) enum Running {
     RedisCluster(RedisCluster),
     Sentinel(Box<Sentinel>),
     Postgres(Box<Postgres>),
+    Nats(Box<Nats>),
 }
 
 impl Backend {
@@ -50,6 +53,7 @@ impl Backend {
             Self::RedisCluster => Running::RedisCluster(RedisCluster::start(MASTERS).await?),
             Self::Sentinel => Running::Sentinel(Box::new(Sentinel::start().await?)),
             Self::Postgres => Running::Postgres(Box::new(Postgres::start().await?)),
+            Self::Nats => Running::Nats(Box::new(Nats::start().await?)),
         })
     }
 }
@@ -67,6 +71,10 @@ impl Running {
                 ("redis", entry("sentinel", Value::Table(at)))
             }
             Self::Postgres(postgres) => ("postgres", entry("url", Value::String(postgres.url()))),
+            Self::Nats(nats) => (
+                "tcp",
+                entry("addresses", list(vec![nats.addr().to_string()])),
+            ),
         })
     }
 }

@@ -12,7 +12,8 @@ use tokio::net::UnixStream;
 use toml::{Table, Value};
 
 use crate::{
-    Error, Launch, NodeLaunch, Parser, Postgres, Redis, RedisCluster, Sentinel, Server, Transport,
+    Error, Launch, Nats, NodeLaunch, Parser, Postgres, Redis, RedisCluster, Sentinel, Server,
+    Transport,
     backend::{Running, bus_path, text},
     built,
     transport::Started,
@@ -208,6 +209,17 @@ impl Cluster {
         self.add(Server::start(&launch).await?).await
     }
 
+    /// The same with a configuration file of its own.
+    ///
+    /// # Errors
+    /// What [`Server::start`] says.
+    pub async fn add_node_of(&mut self, config: impl Into<PathBuf>) -> Result<&Arc<Server>, Error> {
+        let mut launch = self.launch.clone();
+        launch.name = format!("node {}", self.nodes.len());
+        launch.config = config.into();
+        self.add(Server::start(&launch).await?).await
+    }
+
     /// The same with a Node.js server.
     ///
     /// # Errors
@@ -277,6 +289,14 @@ impl Cluster {
     pub fn postgres(&self) -> Option<&Postgres> {
         match &self.backend {
             Running::Postgres(postgres) => Some(postgres),
+            _ => None,
+        }
+    }
+
+    /// The NATS server that its servers meet at, if they do.
+    pub fn nats(&self) -> Option<&Nats> {
+        match &self.backend {
+            Running::Nats(nats) => Some(nats),
             _ => None,
         }
     }

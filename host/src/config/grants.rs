@@ -53,13 +53,6 @@ pub struct TcpGrant {
     pub rights: TcpRights,
 }
 
-impl TcpGrant {
-    /// Is this a grant for the connection?
-    pub fn covers(&self, connection: &ConnectionName) -> bool {
-        self.connection.covers(connection)
-    }
-}
-
 /// One grant of a Redis connection: its name, or a table that narrows what may be done there.
 ///
 /// ```toml
@@ -72,13 +65,6 @@ pub struct RedisGrant {
     pub connection: Which,
     /// What may be done there.
     pub rights: RedisRights,
-}
-
-impl RedisGrant {
-    /// Is this a grant for the connection?
-    pub fn covers(&self, connection: &ConnectionName) -> bool {
-        self.connection.covers(connection)
-    }
 }
 
 /// One grant of a Postgres connection: its name, or a table that says what may be done there. Where
@@ -94,13 +80,6 @@ pub struct PostgresGrant {
     pub connection: Which,
     /// What may be done there.
     pub rights: PostgresRights,
-}
-
-impl PostgresGrant {
-    /// Is this a grant for the connection?
-    pub fn covers(&self, connection: &ConnectionName) -> bool {
-        self.connection.covers(connection)
-    }
 }
 
 /// One grant: the name of a connection, or a table that holds it as `connection` (and, for
@@ -125,11 +104,6 @@ impl Grant {
     /// A grant of everything on the connections.
     pub fn new(connection: Which) -> Self {
         Self { connection }
-    }
-
-    /// Is this a grant for the connection?
-    pub fn covers(&self, connection: &ConnectionName) -> bool {
-        self.connection.covers(connection)
     }
 }
 
