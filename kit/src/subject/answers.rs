@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use socketioxide::extract::Data;
 use switchboard::{Answer, Board, IntoReply, NoAnswer, NodeId, Operators};
-use switchboard_tests::{
+
+use super::{handlers::NAMESPACES, records::Records};
+use crate::{
     protocol::ServerEvent,
     value::{Arg, Args},
 };
-
-use crate::{handlers::NAMESPACES, records::Records};
 
 /// Limit for what another server can make this one answer.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;

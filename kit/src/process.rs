@@ -101,7 +101,7 @@ impl Process {
     ///
     /// # Errors
     /// See [`Process::start`].
-    pub(crate) async fn start_when(
+    pub async fn start_when(
         name: impl Into<String>,
         mut command: Command,
         ready: impl Fn(&str) -> Option<String> + Send + 'static,

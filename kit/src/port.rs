@@ -20,7 +20,7 @@ const COUNT: u16 = 10_000;
 
 /// A port of 127.0.0.1 that no other test gets while this value lives, in whatever process.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     number: u16,
     /// Locked; the lock ends with the process at the latest. The file stays: if it were removed,
     /// two tests could lock two files of the same name.
@@ -29,7 +29,10 @@ pub(crate) struct Port {
 
 impl Port {
     /// Claims a port on which nobody listens.
-    pub(crate) fn claim() -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Setup`] if there is none.
+    pub fn claim() -> Result<Self, Error> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let folder = env::temp_dir().join("switchboard-test-ports");
         fs::create_dir_all(&folder)
@@ -65,11 +68,13 @@ impl Port {
         })
     }
 
-    pub(crate) fn number(&self) -> u16 {
+    /// Its number.
+    pub fn number(&self) -> u16 {
         self.number
     }
 
-    pub(crate) fn addr(&self) -> SocketAddr {
+    /// Its address.
+    pub fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.number).into()
     }
 }

@@ -1,7 +1,7 @@
 //! A Socket.IO server of a cluster that does what it is told: the subject of the integration tests.
 //!
 //! It is an ordinary socketioxide server with an ordinary Switchboard; what is special is that it
-//! takes commands (`switchboard_tests::protocol`) as JSON lines on standard input. By hand:
+//! takes commands ([`protocol`](crate::protocol)) as JSON lines on standard input. By hand:
 //!
 //! ```text
 //! $ test-server --config switchboard.toml
@@ -18,10 +18,7 @@ mod handlers;
 mod records;
 mod whole_cluster;
 
-use std::{
-    error::Error, future::IntoFuture, io, net::SocketAddr, process::ExitCode, sync::Arc,
-    time::Duration,
-};
+use std::{error::Error, future::IntoFuture, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     extract::{ConnectInfo, Request},
@@ -30,7 +27,6 @@ use axum::{
 };
 use socketioxide::{ParserConfig, SocketIo, adapter::Emitter};
 use switchboard::PeerAddr;
-use switchboard_tests::{console, protocol::Parser};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -38,7 +34,8 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{args::Args, commands::Commands, handlers::SocketData, records::Records};
+use self::{args::Args, commands::Commands, handlers::SocketData, records::Records};
+use crate::{console, protocol::Parser};
 
 /// The adapter under test, of which everything here is made.
 type Adapter = switchboard::Adapter<Emitter>;
@@ -46,29 +43,35 @@ type Adapter = switchboard::Adapter<Emitter>;
 /// A server that cannot stop in this time is a finding: it exits with an error.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// No destructor may hold up the exit: standard input is read by a thread that cannot be ended.
-#[tokio::main]
-async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_env("SWITCHBOARD_LOG").unwrap_or_else(|_| EnvFilter::new("info")),
-        )
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .init();
-
-    let code = match run().await {
+/// Runs a server with these arguments (without the program's name) until it is told to stop, and ends
+/// the process: no destructor may hold up the exit, for standard input is read by a thread that cannot
+/// be ended. `program` is what it calls itself when it fails.
+pub async fn run(program: &str, args: impl IntoIterator<Item = String>) -> ! {
+    log_to_stderr();
+    let code = match serve(args).await {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("test-server: {error}");
+            eprintln!("{program}: {error}");
             1
         }
     };
     std::process::exit(code)
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
-    let args = Args::read(std::env::args().skip(1))?;
+/// The log of a program of the kit: on standard error, as much as `SWITCHBOARD_LOG` says.
+pub(crate) fn log_to_stderr() {
+    let filter =
+        EnvFilter::try_from_env("SWITCHBOARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second logger in one process would be a fault of the caller's, and no reason to end.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .try_init();
+}
+
+async fn serve(args: impl IntoIterator<Item = String>) -> Result<(), Box<dyn Error>> {
+    let args = Args::read(args)?;
     let config = match &args.config {
         Some(path) => switchboard::Config::from_file(path)?,
         None => switchboard::Config::load()?,

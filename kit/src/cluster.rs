@@ -2,6 +2,7 @@
 //! free ports, so that any number of tests can run at the same time.
 
 use std::{
+    any::Any,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,24 +13,22 @@ use tokio::net::UnixStream;
 use toml::{Table, Value};
 
 use crate::{
-    Error, Launch, NodeLaunch, Parser, Postgres, Redis, RedisCluster, Sentinel, Server, Transport,
-    backend::{Running, bus_path, text},
-    built,
-    transport::Started,
+    Error, Launch, Parser, Server, Transport,
+    transport::{Started, bus_path, text},
     until,
 };
 
 /// Packets that wait for one client of a test server: more than any test sends to one at once.
 const BUFFER: usize = 256 * 1024;
 
-/// How to start a cluster: three servers with the `local` transport unless said otherwise.
+/// How to start a cluster: three servers with a transport `local` unless said otherwise.
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens before `start`"]
 pub struct ClusterBuilder {
     nodes: usize,
-    node_js: Vec<NodeLaunch>,
     parser: Parser,
     transport: Transport,
+    plugins: Option<PathBuf>,
     toml: Vec<String>,
     buffer: usize,
     env: Vec<(String, String)>,
@@ -40,13 +39,6 @@ impl ClusterBuilder {
     /// How many servers of ours.
     pub fn nodes(mut self, nodes: usize) -> Self {
         self.nodes = nodes;
-        self
-    }
-
-    /// A Node.js server as well, after ours and those named before. It gets the cluster's parser and
-    /// a number in the order of all servers.
-    pub fn node_js(mut self, launch: NodeLaunch) -> Self {
-        self.node_js.push(launch);
         self
     }
 
@@ -62,9 +54,9 @@ impl ClusterBuilder {
         self
     }
 
-    /// Another folder with plugins.
+    /// The folder with the plugins, instead of the one that the transport names.
     pub fn plugins(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.transport = self.transport.folder(folder);
+        self.plugins = Some(folder.into());
         self
     }
 
@@ -124,20 +116,18 @@ impl ClusterBuilder {
         for _ in 0..self.nodes {
             cluster.add_node().await?;
         }
-        for launch in self.node_js {
-            cluster.add_node_js(launch).await?;
-        }
         Ok(cluster)
     }
 
-    fn config(&self, transport: Started) -> Result<(Table, Running), Error> {
+    fn config(&self, transport: Started) -> Result<(Table, Backend), Error> {
         let Started {
             mut config,
             more,
             backend,
         } = transport;
-        // One for all tests: each plugin is compiled once, not once for each server.
-        config.insert("cache".into(), text(&built::cache())?);
+        if let Some(plugins) = &self.plugins {
+            config.insert("plugins".into(), text(plugins)?);
+        }
         for more in std::iter::once(&more).chain(&self.toml) {
             let more = more
                 .parse::<Table>()
@@ -148,6 +138,9 @@ impl ClusterBuilder {
     }
 }
 
+/// What a transport has started for one cluster.
+type Backend = Box<dyn Any + Send + Sync>;
+
 /// Running servers; all are killed and the folder is removed when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -155,7 +148,7 @@ pub struct Cluster {
     nodes: Vec<Arc<Server>>,
     launch: Launch,
     wait_for_all: bool,
-    backend: Running,
+    backend: Backend,
     folder: TempDir,
 }
 
@@ -164,9 +157,9 @@ impl Cluster {
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder {
             nodes: 3,
-            node_js: Vec::new(),
             parser: Parser::Common,
-            transport: Transport::local(),
+            transport: Transport::from("local"),
+            plugins: None,
             toml: Vec::new(),
             buffer: BUFFER,
             env: Vec::new(),
@@ -208,19 +201,12 @@ impl Cluster {
         self.add(Server::start(&launch).await?).await
     }
 
-    /// The same with a Node.js server.
+    /// Adds a server that was started by other means, and waits until it and all others know each
+    /// other.
     ///
     /// # Errors
-    /// What [`NodeLaunch::start`] says.
-    pub async fn add_node_js(&mut self, launch: NodeLaunch) -> Result<&Arc<Server>, Error> {
-        let launch = launch
-            .name(format!("node {} (Node.js)", self.nodes.len()))
-            .parser(self.launch.parser);
-        let server = launch.start().await?;
-        self.add(server).await
-    }
-
-    async fn add(&mut self, server: Server) -> Result<&Arc<Server>, Error> {
+    /// [`Error::Deadline`] if they do not.
+    pub async fn add(&mut self, server: Server) -> Result<&Arc<Server>, Error> {
         let index = self.nodes.len();
         self.nodes.push(Arc::new(server));
         if self.wait_for_all {
@@ -265,41 +251,19 @@ impl Cluster {
             .ok_or_else(|| Error::Test("the bus server vanished from the list".into()))
     }
 
-    /// The Redis server that its servers meet at, if they do.
-    pub fn redis(&self) -> Option<&Redis> {
-        match &self.backend {
-            Running::Redis(redis) => Some(redis),
-            _ => None,
-        }
-    }
-
-    /// The Postgres server that its servers meet at, if they do.
-    pub fn postgres(&self) -> Option<&Postgres> {
-        match &self.backend {
-            Running::Postgres(postgres) => Some(postgres),
-            _ => None,
-        }
-    }
-
-    /// The Redis Cluster that its servers meet at, if they do.
-    pub fn redis_cluster(&self) -> Option<&RedisCluster> {
-        match &self.backend {
-            Running::RedisCluster(cluster) => Some(cluster),
-            _ => None,
-        }
-    }
-
-    /// The Sentinels of the Redis server that its servers meet at, if there are any.
-    pub fn sentinel(&self) -> Option<&Sentinel> {
-        match &self.backend {
-            Running::Sentinel(sentinel) => Some(sentinel),
-            _ => None,
-        }
+    /// What its servers meet at, if it is of this type.
+    pub fn backend<T: Any>(&self) -> Option<&T> {
+        (*self.backend).downcast_ref()
     }
 
     /// The folder of this cluster, with `switchboard.toml` in it.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// How its servers talk to clients.
+    pub fn parser(&self) -> Parser {
+        self.launch.parser
     }
 
     /// The configuration of all servers.

@@ -1,12 +1,11 @@
-//! Real Socket.IO clients: one Node.js process (`tests/node/clients.mjs`) that runs any number of
-//! `socket.io-client` sockets, and a handle for each of them.
+//! Real Socket.IO clients: one process that runs any number of them, and a handle for each. Which
+//! process: [`programs`](crate::programs).
 //!
 //! A client keeps every event that it gets, so a test first lets things happen and then looks. To
 //! prove that something did *not* arrive, send something else after it and wait for that.
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,14 +15,16 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-use crate::{DEADLINE, Error, Parser, Process};
+use crate::{
+    DEADLINE, Error, Parser, Process,
+    programs::{self, Role},
+};
 
 /// What the process prints when it takes commands.
 const READY: &str = "READY";
 
-/// A Node.js process with clients in it.
+/// A process with clients in it.
 #[derive(Clone, Debug)]
 pub struct Clients {
     process: Arc<Process>,
@@ -37,7 +38,8 @@ pub enum Way {
     /// A WebSocket from the start.
     #[default]
     Websocket,
-    /// HTTP long polling to the end.
+    /// HTTP long polling to the end. (The kit's own clients speak WebSocket all the same: no
+    /// transport can tell.)
     Polling,
 }
 
@@ -199,17 +201,9 @@ impl Clients {
     /// Starts a process without clients.
     ///
     /// # Errors
-    /// [`Error::Setup`] if its npm packages are not installed.
+    /// [`Error::Setup`] if the program is not there; else like [`Process::start`].
     pub async fn start() -> Result<Self, Error> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("node");
-        if !folder.join("node_modules/socket.io-client").is_dir() {
-            return Err(Error::Setup {
-                what: format!("the npm packages in {} are not installed", folder.display()),
-                fix: format!("type: npm ci --prefix {}", folder.display()),
-            });
-        }
-        let mut command = Command::new("node");
-        command.arg(folder.join("clients.mjs"));
+        let command = programs::command(Role::Clients)?;
         let (process, _) = Process::start("the clients", command, READY).await?;
         Ok(Self {
             process: Arc::new(process),

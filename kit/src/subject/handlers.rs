@@ -11,9 +11,9 @@ use socketioxide::{
     extract::{AckSender, Data, SocketRef, TryData},
 };
 use switchboard::KeepAuth;
-use switchboard_tests::value::{Arg, Args};
 
-use crate::Adapter;
+use super::Adapter;
+use crate::value::{Arg, Args};
 
 /// Static namespaces; the first one must be `/`.
 pub(crate) const NAMESPACES: [&str; 2] = ["/", "/chat"];

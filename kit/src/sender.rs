@@ -1,5 +1,5 @@
 //! A process of a cluster that is no server and only sends, as it is told: the subject of the tests of
-//! emitters. It takes orders (`switchboard_tests::protocol::Order`) as JSON lines on standard input
+//! emitters. It takes orders ([`Order`]) as JSON lines on standard input
 //! until that ends. By hand:
 //!
 //! ```text
@@ -9,42 +9,37 @@
 //! {"id":1,"ok":null}
 //! ```
 
-use std::{error::Error, io, process::ExitCode, sync::Arc};
+use std::{error::Error, sync::Arc};
 
 use serde_json::Value;
 use switchboard::{Config, Emitter, EmitterOperators};
-use switchboard_tests::{
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
     console,
     protocol::{Order, Select},
+    subject::log_to_stderr,
     value::Args,
 };
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
-/// No destructor may hold up the exit: standard input is read by a thread that cannot be ended.
-#[tokio::main]
-async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_env("SWITCHBOARD_LOG").unwrap_or_else(|_| EnvFilter::new("info")),
-        )
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .init();
-    let code = match run().await {
+/// Runs an emitter with these arguments (without the program's name), and ends the process: no
+/// destructor may hold up the exit, for standard input is read by a thread that cannot be ended.
+/// `program` is what it calls itself when it fails.
+pub async fn run(program: &str, args: impl IntoIterator<Item = String>) -> ! {
+    log_to_stderr();
+    let code = match send(args).await {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("test-emitter: {error}");
+            eprintln!("{program}: {error}");
             1
         }
     };
     std::process::exit(code)
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
-    let file = std::env::args()
-        .nth(1)
-        .ok_or("usage: test-emitter CONFIG")?;
+async fn send(args: impl IntoIterator<Item = String>) -> Result<(), Box<dyn Error>> {
+    let mut args = args.into_iter();
+    let file = args.next().ok_or("it takes a configuration: CONFIG")?;
     let emitter = Emitter::open(Config::from_file(file)?).await?;
     println!("READY");
     let open = Arc::new(emitter.clone());

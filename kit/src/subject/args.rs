@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use switchboard_tests::protocol::Parser;
+use crate::protocol::Parser;
 
 const USAGE: &str = "\
 usage: test-server [--port PORT] [--name NAME] [--config FILE] [--parser common|msgpack]

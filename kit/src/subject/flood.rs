@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use serde_json::Number;
 use socketioxide::operators::BroadcastOperators;
-use switchboard_tests::{
+
+use super::Adapter;
+use crate::{
     protocol::{Binary, Flood, FloodReport},
     value::{Arg, Args},
 };
-
-use crate::Adapter;
 
 /// Emits one after the other, each as soon as the one before has been accepted, and stops at the
 /// first that is not.

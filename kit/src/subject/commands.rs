@@ -12,16 +12,16 @@ use socketioxide::{
     socket::{RemoteSocket, Sid},
 };
 use switchboard::Board;
-use switchboard_tests::{
-    protocol::{Ack, Command, Remote, RemoteAction, Select, Socket},
-    value::Args,
-};
 
-use crate::{
+use super::{
     Adapter, flood,
     handlers::{NAMESPACES, SocketData},
     records::Records,
     whole_cluster,
+};
+use crate::{
+    protocol::{Ack, Command, Remote, RemoteAction, Select, Socket},
+    value::Args,
 };
 
 /// What commands work on.

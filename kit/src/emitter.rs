@@ -1,4 +1,4 @@
-//! A process that only sends into a cluster: the `test-emitter` binary, started, told and ended.
+//! A process that only sends into a cluster, started, told and ended.
 
 use std::{ops::Deref, path::Path, process::Stdio};
 
@@ -7,8 +7,9 @@ use tokio::time::timeout;
 
 use crate::{
     DEADLINE, Error, Process, Select,
+    programs::{self, Role},
     protocol::Order,
-    server::{clean_command, list, owned},
+    server::{list, owned},
 };
 
 /// What an emitter prints when it takes orders.
@@ -25,16 +26,16 @@ impl Emitter {
     /// # Errors
     /// [`Error::Setup`] if the binary is not built; else like [`Process::start`].
     pub async fn start(config: &Path) -> Result<Self, Error> {
-        let mut command = clean_command("test-emitter")?;
+        let mut command = programs::command(Role::Emitter)?;
         command.arg(config);
         Self::from_command("the emitter", command).await
     }
 
     /// Starts whatever takes the same orders.
-    pub(crate) async fn from_command(
-        name: &str,
-        command: tokio::process::Command,
-    ) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// See [`Process::start`].
+    pub async fn from_command(name: &str, command: tokio::process::Command) -> Result<Self, Error> {
         let (process, _) = Process::start(name, command, READY).await?;
         Ok(Self(process))
     }
@@ -119,7 +120,7 @@ impl Deref for Emitter {
 /// end, [`Error::Setup`] if it is not built.
 pub async fn switchboard_command(config: &Path, args: &[&str]) -> Result<String, Error> {
     const NAME: &str = "switchboard";
-    let mut command = clean_command(NAME)?;
+    let mut command = programs::command(Role::Shell)?;
     command
         .arg("--config")
         .arg(config)

@@ -6,8 +6,9 @@ use std::{
 };
 
 use switchboard::{Board, LeftReason};
-use switchboard_tests::protocol::{NodeEvent, ServerEvent};
 use tokio::task::JoinSet;
+
+use crate::protocol::{NodeEvent, ServerEvent};
 
 /// Events kept of each kind; more is a fault of the test.
 const MAX_EVENTS: usize = 100_000;

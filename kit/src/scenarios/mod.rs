@@ -7,11 +7,11 @@
 //! by an error or by a panic, as a test does, and says what was expected.
 //!
 //! ```no_run
-//! # async fn story() -> Result<(), switchboard_tests::Error> {
-//! use switchboard_tests::{Parser, Transport, scenarios::{self, Setting}};
+//! # async fn story() -> Result<(), switchboard_kit::Error> {
+//! use switchboard_kit::{Parser, Transport, scenarios::{self, Setting}};
 //!
 //! for scenario in scenarios::all() {
-//!     let setting = Setting::new(Transport::local(), Parser::Common);
+//!     let setting = Setting::new(Transport::from("mine"), Parser::Common);
 //!     scenario.run(setting).await?;
 //!     println!("{scenario}");
 //! }

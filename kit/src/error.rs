@@ -66,7 +66,7 @@ pub enum Error {
 
 impl Error {
     /// For `map_err`: says what was tried.
-    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::System { what, source }
     }

@@ -1,10 +1,6 @@
-//! One real server process: the `test-server` binary, started, asked and ended.
+//! One real server process, started, asked and ended.
 
-use std::{
-    env,
-    ops::Deref,
-    path::{Path, PathBuf},
-};
+use std::{ops::Deref, path::PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,17 +8,12 @@ use tokio::process::Command as Os;
 
 use crate::{
     Ack, Error, Flood, FloodReport, Parser, Process, RemoteAction, Select, Socket,
+    programs::{self, Role},
     protocol::{Command, Remote},
 };
 
 /// What a server prints when it takes connections, followed by its address.
 const READY: &str = "LISTENING ";
-/// Variables with this prefix configure Switchboard: a server must not see those of the test run.
-const CONFIG_PREFIX: &str = "SWITCHBOARD_";
-/// How much a server logs; taken from the test run if set there.
-const LOG_VARIABLE: &str = "SWITCHBOARD_LOG";
-/// Another folder with our binaries, in the place of the one where cargo has built them.
-const BINARIES_VARIABLE: &str = "SWITCHBOARD_TEST_BINARIES";
 
 /// How to start a server.
 #[derive(Clone, Debug)]
@@ -50,9 +41,9 @@ impl Server {
     /// Starts a server and waits until it takes connections.
     ///
     /// # Errors
-    /// [`Error::Setup`] if the binary is not built; else like [`Process::start`].
+    /// [`Error::Setup`] if the program is not there; else like [`Process::start`].
     pub async fn start(launch: &Launch) -> Result<Self, Error> {
-        let mut command = clean_command("test-server")?;
+        let mut command = programs::command(Role::Server)?;
         command
             .arg("--exit-with-stdin")
             .args(["--name", &launch.name])
@@ -65,7 +56,10 @@ impl Server {
     }
 
     /// Starts whatever takes the same commands, and waits until it takes connections.
-    pub(crate) async fn from_command(name: &str, command: Os) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// See [`Process::start`].
+    pub async fn from_command(name: &str, command: Os) -> Result<Self, Error> {
         let (process, url) = Process::start(name, command, READY).await?;
         Ok(Self { process, url })
     }
@@ -319,42 +313,4 @@ pub(crate) fn list(args: Value) -> Result<Vec<Value>, Error> {
             "arguments are a JSON array, not {other}"
         ))),
     }
-}
-
-/// One of our binaries, to be started without the settings that the test run has for Switchboard.
-pub(crate) fn clean_command(name: &str) -> Result<Os, Error> {
-    let mut command = Os::new(binary(name)?);
-    for (key, _) in env::vars_os() {
-        let ours = key.to_string_lossy();
-        if ours.starts_with(CONFIG_PREFIX) && ours != LOG_VARIABLE {
-            command.env_remove(&key);
-        }
-    }
-    Ok(command)
-}
-
-/// A binary that cargo has built beside the running test.
-fn binary(name: &str) -> Result<PathBuf, Error> {
-    let folder = match env::var_os(BINARIES_VARIABLE) {
-        Some(folder) => PathBuf::from(folder),
-        None => {
-            let test = env::current_exe().map_err(Error::system("cannot find the running test"))?;
-            let folder = test.parent().unwrap_or(Path::new("."));
-            match folder.file_name() {
-                Some(name) if name == "deps" || name == "examples" => {
-                    folder.parent().unwrap_or(folder)
-                }
-                _ => folder,
-            }
-            .to_owned()
-        }
-    };
-    let path = folder.join(format!("{name}{}", env::consts::EXE_SUFFIX));
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Error::Setup {
-        what: format!("there is no {}", path.display()),
-        fix: "build it: cargo build --workspace --bins".into(),
-    })
 }

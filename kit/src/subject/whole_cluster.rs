@@ -7,15 +7,15 @@ use switchboard::{
     ApiError, Board, NodeId, Operators,
     cluster::{self, Namespace, Room},
 };
-use switchboard_tests::{
+
+use super::commands::{Outcome, text, to_json};
+use crate::{
     protocol::{
         Acks, Answers, ClientAck, Command, Looked, NodeAnswer, NodeSeen, Partial, Remote,
         RemoteAction, RemoteSocket, Select,
     },
     value::{Arg, Args},
 };
-
-use crate::commands::{Outcome, text, to_json};
 
 /// How long one socket has to acknowledge, as with socketioxide's operators.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
