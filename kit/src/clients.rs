@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     DEADLINE, Error, Parser, Process,
     programs::{self, Role},
+    wait::note,
 };
 
 /// What the process prints when it takes commands.
@@ -283,7 +284,9 @@ impl Client {
     /// [`Error::Refused`] with what has arrived when there are fewer after [`DEADLINE`].
     pub async fn wait_for(&self, event: &str, count: usize) -> Result<Vec<Value>, Error> {
         let args = json!({ "event": event, "count": count, "deadline_ms": deadline_ms() });
-        self.ask("wait_for", args).await
+        let ask = self.ask("wait_for", args);
+        self.noted(|| format!("{count} times the event `{event}`"), ask)
+            .await
     }
 
     /// From now on answers events of this name that ask for it.
@@ -328,7 +331,9 @@ impl Client {
     /// [`Error::Refused`] with the tally when nothing arrives for [`DEADLINE`] and there are fewer.
     pub async fn wait_for_flood(&self, stream: &str, count: u64) -> Result<Tally, Error> {
         let args = json!({ "stream": stream, "count": count, "quiet_ms": deadline_ms() });
-        self.ask("wait_for_flood", args).await
+        let ask = self.ask("wait_for_flood", args);
+        self.noted(|| format!("all {count} events of a flood"), ask)
+            .await
     }
 
     /// Waits until it has lost its connection and returns the reason, as `socket.io-client` names
@@ -337,11 +342,9 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] when it is still connected after [`DEADLINE`].
     pub async fn wait_until_disconnected(&self) -> Result<String, Error> {
-        self.ask(
-            "wait_until_disconnected",
-            json!({ "deadline_ms": deadline_ms() }),
-        )
-        .await
+        let args = json!({ "deadline_ms": deadline_ms() });
+        let ask = self.ask("wait_until_disconnected", args);
+        self.noted(|| "a disconnection".into(), ask).await
     }
 
     /// Is it connected?
@@ -374,6 +377,19 @@ impl Client {
     /// See [`Process::call`].
     pub async fn disconnect(&self) -> Result<(), Error> {
         self.ask("disconnect", json!({})).await
+    }
+
+    /// Says what is waited for, once the question is on its way.
+    async fn noted<T>(
+        &self,
+        what: impl FnOnce() -> String,
+        ask: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let id = self.id();
+        let say = async {
+            note(|| format!("client {id} to get {}", what()));
+        };
+        tokio::join!(biased; ask, say).0
     }
 
     async fn ask<T: DeserializeOwned>(&self, op: &str, mut args: Value) -> Result<T, Error> {

@@ -14,6 +14,7 @@ use toml::{Table, Value};
 
 use crate::{
     Error, Launch, Parser, Server, Transport,
+    log::Logs,
     transport::{Started, bus_path, text},
     until,
 };
@@ -33,6 +34,7 @@ pub struct ClusterBuilder {
     buffer: usize,
     env: Vec<(String, String)>,
     wait_for_all: bool,
+    logs: Option<Logs>,
 }
 
 impl ClusterBuilder {
@@ -79,6 +81,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// Keeps the servers' logs there.
+    pub(crate) fn logs(mut self, logs: Option<Logs>) -> Self {
+        self.logs = logs;
+        self
+    }
+
     /// Does not wait until the servers know each other, for plugins that cannot bring them together.
     pub fn without_waiting(mut self) -> Self {
         self.wait_for_all = false;
@@ -102,6 +110,7 @@ impl ClusterBuilder {
 
         let mut cluster = Cluster {
             wait_for_all: self.wait_for_all,
+            logs: self.logs,
             launch: Launch {
                 name: String::new(),
                 config: path,
@@ -148,6 +157,7 @@ pub struct Cluster {
     nodes: Vec<Arc<Server>>,
     launch: Launch,
     wait_for_all: bool,
+    logs: Option<Logs>,
     backend: Backend,
     folder: TempDir,
 }
@@ -164,6 +174,7 @@ impl Cluster {
             buffer: BUFFER,
             env: Vec::new(),
             wait_for_all: true,
+            logs: None,
         }
     }
 
@@ -208,6 +219,9 @@ impl Cluster {
     /// [`Error::Deadline`] if they do not.
     pub async fn add(&mut self, server: Server) -> Result<&Arc<Server>, Error> {
         let index = self.nodes.len();
+        if let Some(logs) = &self.logs {
+            logs.add(server.kept_log());
+        }
         self.nodes.push(Arc::new(server));
         if self.wait_for_all {
             self.wait_until_complete("/").await?;

@@ -26,6 +26,7 @@
 //! # }
 //! ```
 
+pub mod check;
 pub mod client;
 mod clients;
 mod cluster;
@@ -37,6 +38,7 @@ mod log;
 mod port;
 mod process;
 pub mod programs;
+pub mod promises;
 pub mod protocol;
 mod proxy;
 pub mod scenarios;

@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     fmt::Write,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::{sync::watch, time::timeout};
@@ -21,6 +21,23 @@ const TAIL_LINES: usize = 60;
 pub struct Log {
     lines: Mutex<VecDeque<String>>,
     written: watch::Sender<u64>,
+}
+
+/// The logs of all servers that a scenario has started, kept when they are gone. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Logs(Arc<Mutex<Vec<Arc<Log>>>>);
+
+impl Logs {
+    pub(crate) fn add(&self, log: Arc<Log>) {
+        let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.push(log);
+    }
+
+    /// The first line in any of them that `is_it` accepts.
+    pub(crate) fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
+        let logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.iter().find_map(|log| log.find(&is_it))
+    }
 }
 
 impl Log {

@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{DEADLINE, Error, Log, lines::next_line, until};
+use crate::{DEADLINE, Error, Log, lines::next_line, until, wait::note};
 
 /// Commands that wait to be written.
 const MAX_QUEUED_COMMANDS: usize = 256;
@@ -52,7 +52,7 @@ pub struct Process {
 #[derive(Debug)]
 struct Shared {
     name: String,
-    log: Log,
+    log: Arc<Log>,
     /// Its standard error has been read to its end.
     log_is_complete: watch::Sender<bool>,
     answers: Mutex<Answers>,
@@ -125,7 +125,7 @@ impl Process {
 
         let shared = Arc::new(Shared {
             name,
-            log: Log::new(),
+            log: Arc::new(Log::new()),
             log_is_complete: watch::Sender::new(false),
             answers: Mutex::default(),
         });
@@ -169,6 +169,11 @@ impl Process {
         &self.shared.log
     }
 
+    /// The same, to be kept when the process is gone.
+    pub(crate) fn kept_log(&self) -> Arc<Log> {
+        Arc::clone(&self.shared.log)
+    }
+
     /// Sends a command and waits for its answer.
     ///
     /// # Errors
@@ -192,6 +197,8 @@ impl Process {
             return Err(self.ended().await);
         }
 
+        let name = self.name();
+        note(|| format!("{name} to answer `{op}`"));
         match timeout(ANSWER_DEADLINE, answer).await {
             Ok(Ok(Ok(value))) => serde_json::from_value(value).map_err(|error| Error::Answer {
                 process: self.name().to_owned(),

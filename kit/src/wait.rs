@@ -1,6 +1,6 @@
 //! Waiting for a condition instead of sleeping.
 
-use std::{fmt::Debug, future::Future, time::Duration};
+use std::{cell::RefCell, fmt::Debug, future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -12,6 +12,21 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Pause between two looks at a condition that nobody reports.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+thread_local! {
+    /// What was last waited for on this thread. A scenario runs on one.
+    static WAITED_FOR: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Notes what is waited for, for those who give up before that wait does.
+pub(crate) fn note(what: impl FnOnce() -> String) {
+    WAITED_FOR.with_borrow_mut(|noted| *noted = what());
+}
+
+/// What was last waited for on this thread.
+pub(crate) fn waited_for() -> String {
+    WAITED_FOR.with_borrow(Clone::clone)
+}
 
 /// Looks until `is_met` accepts what `look` sees, and returns that.
 ///
@@ -26,15 +41,17 @@ where
     T: Debug,
     Fut: Future<Output = Result<T, Error>>,
 {
+    let what = what.into();
     let give_up = Instant::now() + DEADLINE;
     loop {
         let seen = look().await?;
+        note(|| format!("{what}; instead: {seen:.200?}"));
         if is_met(&seen) {
             return Ok(seen);
         }
         if Instant::now() >= give_up {
             return Err(Error::Deadline {
-                what: what.into(),
+                what,
                 seen: format!("{seen:?}"),
                 deadline: DEADLINE,
             });

@@ -195,6 +195,20 @@ pub enum Parsers {
 }
 
 impl Scenario {
+    /// One that is in no list of conformance, because it needs a plugin folder of its own.
+    pub(crate) const fn beyond(
+        group: &'static str,
+        name: &'static str,
+        run: fn(Setting) -> LocalBoxFuture<'static, Outcome>,
+    ) -> Self {
+        Self {
+            group,
+            name,
+            parsers: Parsers::One,
+            run,
+        }
+    }
+
     /// Starts what it needs and checks the promise.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What a scenario is told, and how it gets what it starts from.
 
-use crate::{Cluster, ClusterBuilder, Connect, Error, Parser, Transport};
+use crate::{Cluster, ClusterBuilder, Connect, Error, Parser, Transport, log::Logs};
 
 /// Longer than any test is patient.
 const PATIENT: &str = "
@@ -22,6 +22,7 @@ const ALERT: &str = "
 pub struct Setting {
     transport: Transport,
     parser: Parser,
+    logs: Option<Logs>,
 }
 
 /// What a scenario may ask for as its argument.
@@ -36,7 +37,14 @@ impl Setting {
         Self {
             transport: transport.into(),
             parser,
+            logs: None,
         }
+    }
+
+    /// The same; the logs of all servers are kept there.
+    pub(crate) fn logs(mut self, logs: Logs) -> Self {
+        self.logs = Some(logs);
+        self
     }
 
     /// What the servers reach each other through.
@@ -54,6 +62,7 @@ impl Setting {
         Cluster::builder()
             .transport(&self.transport)
             .parser(self.parser)
+            .logs(self.logs.clone())
     }
 
     /// The same, and nothing ends there because time is up: whatever ends does so because an answer
