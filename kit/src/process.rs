@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{DEADLINE, Error, Log, lines::next_line, until, wait::note};
+use crate::{DEADLINE, Error, Log, lines::next_line, programs, until, wait::note};
 
 /// Commands that wait to be written.
 const MAX_QUEUED_COMMANDS: usize = 256;
@@ -337,6 +337,10 @@ impl Process {
 /// The test runner shows this only when the test fails.
 impl Drop for Process {
     fn drop(&mut self) {
+        // A test that fails shows what its processes said; a command has a report for that.
+        if programs::are_chosen() {
+            return;
+        }
         eprintln!("--- {} ---\n{}", self.name(), self.log().tail());
     }
 }

@@ -86,6 +86,11 @@ impl Programs {
     }
 }
 
+/// Does a command run the kit, and no test?
+pub(crate) fn are_chosen() -> bool {
+    CHOSEN.get().is_some()
+}
+
 /// A program to be started, without the settings that this process has for Switchboard.
 ///
 /// # Errors
