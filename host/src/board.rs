@@ -1,5 +1,6 @@
 //! The switchboard of one server: its plugin, its cluster, and what an operator may ask of it.
 
+mod file;
 mod operator;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use self::operator::Operator;
+use self::{file::FileFollow, operator::Operator};
 use crate::{
     Error, NodeStatus, Rates, Status,
     adapter::Attachment,
@@ -22,6 +23,7 @@ use crate::{
     config::{Config, Transport},
     plugins::PluginFolder,
     status::millis,
+    task::OwnedTask,
     transport::{Follower, LineOpener, Lines, Recovery},
 };
 
@@ -49,6 +51,8 @@ struct Inner {
     /// Lets new versions of the transports' plugins take over.
     follower: Follower,
     folder: PluginFolder,
+    /// Lets changes of the configuration file take effect.
+    file: OnceLock<OwnedTask>,
     /// The operator's socket, if there is one.
     admin: OnceLock<AdminSocket>,
     started: Instant,
@@ -68,7 +72,7 @@ impl Board {
         let admin = admin.transpose()?;
         let mut options = config.cluster.clone();
         let name = config.transport.to_string();
-        let watch_plugins = config.watch_plugins;
+        let written = config.clone();
         let has_cluster = !matches!(config.transport, Transport::None);
         let (lines, publisher, subscriber) = Lines::open_home(config, Switchable::HOME).await?;
         let node = lines.identity().node().clone();
@@ -95,19 +99,23 @@ impl Board {
         lines.identity().attach(&cluster);
         tracing::info!(%node, transport = name, "joined the cluster");
         let running = Arc::clone(&lines);
-        let follower = Follower::start(watch_plugins, move || running.upgradable());
+        let follower = Follower::start(written.watch_plugins, move || running.upgradable());
         let board = Self(Arc::new(Inner {
             cluster,
             lines,
             switch,
             follower,
             folder,
+            file: OnceLock::new(),
             admin: OnceLock::new(),
             started: Instant::now(),
             attachment: Attachment::default(),
         }));
+        // These two ask this board, so they can only be made now: nobody has set them before.
+        if let Some(follow) = FileFollow::of(&board, &written) {
+            let _ = board.0.file.set(OwnedTask::spawn(follow.run()));
+        }
         if let Some(place) = admin {
-            // It asks this board, so it can only be made now: nobody has set it before.
             let socket = AdminSocket::start(place, Arc::new(Operator::new(&board)));
             let _ = board.0.admin.set(socket);
         }
@@ -260,6 +268,9 @@ impl Board {
         self.0.attachment.close();
         if let Some(admin) = self.0.admin.get() {
             admin.close().await;
+        }
+        if let Some(file) = self.0.file.get() {
+            file.close().await;
         }
         self.0.follower.close().await;
         if let Some(switch) = &self.0.switch {

@@ -59,3 +59,8 @@ impl Error {
         }
     }
 }
+
+/// For a line of the log: errors of configuration have a line for each mistake.
+pub(crate) fn one_line(why: &impl std::fmt::Display) -> String {
+    why.to_string().replace('\n', "; ")
+}

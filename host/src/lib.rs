@@ -34,6 +34,7 @@ mod payload;
 mod socket_place;
 mod status;
 mod suggest;
+mod task;
 
 pub mod adapter;
 pub mod admin;

@@ -212,6 +212,17 @@ impl Cluster {
         self.add(Server::start(&launch).await?).await
     }
 
+    /// The same with a configuration file of its own.
+    ///
+    /// # Errors
+    /// What [`Server::start`] says.
+    pub async fn add_node_of(&mut self, config: impl Into<PathBuf>) -> Result<&Arc<Server>, Error> {
+        let mut launch = self.launch.clone();
+        launch.name = format!("node {}", self.nodes.len());
+        launch.config = config.into();
+        self.add(Server::start(&launch).await?).await
+    }
+
     /// Adds a server that was started by other means, and waits until it and all others know each
     /// other.
     ///

@@ -151,6 +151,40 @@ export class Visitor {
     return { summary: await report.locator("b").textContent(), nodes };
   }
 
+  /** What the menu of transports offers, when it is there. */
+  async canMoveTo() {
+    await this.part("transport").waitFor();
+    return this.part("transport").locator("option").allTextContents();
+  }
+
+  /** Moves all nodes to another transport; returns what the log says of it. */
+  async movesAllTo(name) {
+    await this.part("transport").selectOption(name);
+    const notice = this.part("notice").filter({ hasText: `to ${name} in` });
+    await notice.waitFor();
+    return notice.textContent();
+  }
+
+  /** The same where it does not work; returns what the log says of that. */
+  async failsToMoveTo(name) {
+    await this.part("transport").selectOption(name);
+    await this.part("fault").waitFor();
+    return this.part("fault").textContent();
+  }
+
+  /** Waits until the menu shows that this visitor's node is at rest on a transport. */
+  async isOn(name) {
+    await this.page.waitForFunction((wanted) => {
+      const menu = document.querySelector("[data-testid=transport]");
+      return menu.value === wanted && !menu.disabled;
+    }, name);
+  }
+
+  /** Waits until the page has shown for each of these nodes where it stands. */
+  async seesStanding(...nodes) {
+    for (const node of nodes) await this.part("switch-progress").getByText(`${node}: `).first().waitFor();
+  }
+
   /** Waits until the page says that it has lost its node. */
   async isCutOff() {
     await this.part("status").filter({ hasText: "connection is lost" }).waitFor();

@@ -12,7 +12,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use switchboard_tests::{Cluster, Error, Process, Transport};
+use switchboard_tests::{Cluster, Error, Process, Redis, Transport};
 use tokio::process::Command;
 
 /// Servers of the chat in one cluster, and a browser.
@@ -25,6 +25,11 @@ struct Demo {
 
 impl Demo {
     async fn start(names: &[&'static str]) -> Result<Self, Error> {
+        Self::start_with(names, "").await
+    }
+
+    /// The same with further configuration.
+    async fn start_with(names: &[&'static str], toml: &str) -> Result<Self, Error> {
         let script = workspace("tests/node/browser.mjs");
         needs(
             &workspace("tests/node/node_modules/playwright-core"),
@@ -41,6 +46,7 @@ impl Demo {
             .transport(Transport::local())
             .nodes(0)
             .without_waiting()
+            .toml(toml)
             .start()
             .await?;
         let mut nodes = HashMap::new();
@@ -251,6 +257,63 @@ async fn the_visitors_of_a_killed_node_vanish_and_the_others_talk_on() -> Result
     cleo.say("Yes").await?;
     ada.reads("Yes", "Cleo", "c").await?;
     demo.finish().await
+}
+
+#[tokio::test]
+async fn a_visitor_moves_all_nodes_to_another_transport_while_they_talk() -> Result<(), Error> {
+    let redis = Redis::start().await?;
+    let demo = Demo::start_with(&["a", "b"], &on_redis_too(&redis)).await?;
+    let ada = demo.open("a", "Ada").await?;
+    let ben = demo.open("b", "Ben").await?;
+    ada.act("sees", json!(["Ben", "b"])).await?;
+    let choices: Vec<String> = ada.get("canMoveTo", json!([])).await?;
+    assert_eq!(choices, ["local", "redis"]);
+    ben.act("isOn", json!(["local"])).await?;
+
+    for (from, to) in [("local", "redis"), ("redis", "local")] {
+        let told: String = ada.get("movesAllTo", json!([to])).await?;
+        let expected = format!("All nodes went from {from} to {to} in ");
+        assert!(told.contains(&expected), "{told}");
+        ada.act("seesStanding", json!(["a", "b"])).await?;
+        for visitor in [ada, ben] {
+            visitor.act("isOn", json!([to])).await?;
+        }
+        ada.say(&format!("Now by {to}")).await?;
+        ben.reads(&format!("Now by {to}"), "Ada", "a").await?;
+    }
+    // Nobody was lost on the way.
+    ben.act("seesNodes", json!(["a", "b"])).await?;
+    ben.act("sees", json!(["Ada", "a"])).await?;
+    demo.finish().await
+}
+
+#[tokio::test]
+async fn a_move_that_cannot_be_is_said_and_everything_stays() -> Result<(), Error> {
+    let redis = Redis::start().await?;
+    let demo = Demo::start_with(&["a", "b"], &on_redis_too(&redis)).await?;
+    let ada = demo.open("a", "Ada").await?;
+    let ben = demo.open("b", "Ben").await?;
+    ada.act("sees", json!(["Ben", "b"])).await?;
+    ada.get::<Vec<String>>("canMoveTo", json!([])).await?;
+    drop(redis);
+
+    let told: String = ada.get("failsToMoveTo", json!(["redis"])).await?;
+    assert!(told.contains("redis"), "{told}");
+    for visitor in [ada, ben] {
+        visitor.act("isOn", json!(["local"])).await?;
+    }
+    ada.say("Still here").await?;
+    ben.reads("Still here", "Ada", "a").await?;
+    demo.finish().await
+}
+
+/// What lets the nodes go to this Redis.
+fn on_redis_too(redis: &Redis) -> String {
+    format!(
+        "[connections.redis.main]\nurl = \"{}\"\n[transports.redis]\ngrants = {{ redis = \
+         [\"main\"] }}",
+        redis.url()
+    )
 }
 
 /// The chat server that cargo has built beside the running test.

@@ -1,6 +1,6 @@
 //! What serde cannot see: ranges, and settings that must fit one another.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use super::{
     Config, ConnectionName, LimitOverrides, Limits, Which,
@@ -63,29 +63,21 @@ pub(super) fn check(config: &Config, document: &Document, problems: &mut Problem
             granted.map(|grant| &grant.connection).collect(),
             &buses,
         );
-        let path = [path[0], path[1], "grants", "redis"];
+        // Whether a grant asks or allows is known with the manifest only; what an allowing one may
+        // hold is the less.
         let granted = transport.grants.iter().flat_map(|grants| &grants.redis);
-        for grant in granted.clone() {
-            // Whether it asks or allows is known with the manifest only; what an allowing one may
-            // hold is the less.
-            for (key, problem) in grant.rights.problems(false) {
-                checker.problem(&path, &format!("has `{key}`, which {problem}"));
-            }
-        }
-        let names: Vec<ConnectionName> = redis.keys().cloned().collect();
-        let granted = granted.map(|grant| &grant.connection);
-        checker.grants(&path, granted.collect(), &names);
-        let path = [path[0], path[1], "grants", "postgres"];
+        let granted = granted.map(|grant| (&grant.connection, grant.rights.problems(false)));
+        let path = [path[0], path[1], "grants", "redis"];
+        checker.rights(&path, granted.collect(), &names(redis));
         let granted = transport.grants.iter().flat_map(|grants| &grants.postgres);
-        for grant in granted.clone() {
-            for (key, problem) in grant.rights.problems(false) {
-                checker.problem(&path, &format!("has `{key}`, which {problem}"));
-            }
-        }
-        let names: Vec<ConnectionName> = postgres.keys().cloned().collect();
-        let granted = granted.map(|grant| &grant.connection);
-        checker.grants(&path, granted.collect(), &names);
+        let granted = granted.map(|grant| (&grant.connection, grant.rights.problems(false)));
+        let path = [path[0], path[1], "grants", "postgres"];
+        checker.rights(&path, granted.collect(), &names(postgres));
     }
+}
+
+fn names<O>(connections: &BTreeMap<ConnectionName, O>) -> Vec<ConnectionName> {
+    connections.keys().cloned().collect()
 }
 
 struct Checker<'a> {
@@ -137,6 +129,20 @@ impl Checker<'_> {
     }
 
     /// The last part of the path is the kind of the connections.
+    /// Grants of a kind that can be narrowed, each with what cannot be meant of its rights.
+    fn rights(
+        &mut self,
+        path: &[&str],
+        grants: Vec<(&Which, Vec<(&'static str, String)>)>,
+        connections: &[ConnectionName],
+    ) {
+        for (key, problem) in grants.iter().flat_map(|(_, problems)| problems) {
+            self.problem(path, &format!("has `{key}`, which {problem}"));
+        }
+        let grants = grants.into_iter().map(|(connection, _)| connection);
+        self.grants(path, grants.collect(), connections);
+    }
+
     fn grants(&mut self, path: &[&str], grants: Vec<&Which>, connections: &[ConnectionName]) {
         self.count(path, grants.len(), MAX_GRANTS);
         let kind = path.last().copied().unwrap_or_default();

@@ -49,13 +49,6 @@ pub struct RedisGrant {
     pub rights: RedisRights,
 }
 
-impl RedisGrant {
-    /// Is this a grant for the connection?
-    pub fn covers(&self, connection: &ConnectionName) -> bool {
-        self.connection.covers(connection)
-    }
-}
-
 /// One grant of a Postgres connection: its name, or a table that says what may be done there. Where
 /// a plugin asks, a name alone asks for nothing.
 ///
@@ -69,13 +62,6 @@ pub struct PostgresGrant {
     pub connection: Which,
     /// What may be done there.
     pub rights: PostgresRights,
-}
-
-impl PostgresGrant {
-    /// Is this a grant for the connection?
-    pub fn covers(&self, connection: &ConnectionName) -> bool {
-        self.connection.covers(connection)
-    }
 }
 
 /// One grant: the name of a connection, or a table that holds it as `connection` (and, for
@@ -100,11 +86,6 @@ impl Grant {
     /// A grant of everything on the connections.
     pub fn new(connection: Which) -> Self {
         Self { connection }
-    }
-
-    /// Is this a grant for the connection?
-    pub fn covers(&self, connection: &ConnectionName) -> bool {
-        self.connection.covers(connection)
     }
 }
 

@@ -9,8 +9,10 @@
 //! Later beats earlier: defaults, the file, the environment, changes in code.
 
 mod builder;
+mod changes;
 mod check;
 pub(crate) mod document;
+mod granted;
 mod grants;
 mod limits;
 mod names;
@@ -29,14 +31,16 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
+pub(crate) use self::changes::Changes;
 use self::document::{Document, Origin, Problems};
 pub use self::{
     builder::ConfigBuilder,
     document::{ConfigError, Problem},
+    granted::Denied,
     grants::{Grant, Grants, PostgresGrant, RedisGrant, Which},
     limits::{LimitOverrides, Limits},
     names::{ClusterName, ConnectionName, InvalidName, MAX_NAME_BYTES, PluginName},
-    resolve::{Denied, Resolved},
+    resolve::Resolved,
     settings::{Admin, Cache, Connections, Transport, TransportConfig},
 };
 use crate::{cluster::ClusterOptions, plugins::PluginFolder};
@@ -83,9 +87,10 @@ pub struct Config {
     pub transport: Transport,
     /// The folder with the plugins. Default `plugins`.
     pub plugins: PathBuf,
-    /// How often the plugin folder is looked at for changes: a new version of the running transport
-    /// takes over when its file has not changed between two looks. Default 1 s; 0 for never, else 10
-    /// ms to an hour.
+    /// How often the plugin folder and the configuration file are looked at for changes: a new
+    /// version of the running transport takes over, and another `transport` in the file moves the
+    /// cluster, when the file has not changed between two looks. Default 1 s; 0 for never, else 10 ms
+    /// to an hour.
     #[serde(rename = "watch_plugins_ms", deserialize_with = "milliseconds")]
     pub watch_plugins: Duration,
     /// Where compiled plugins are kept. Default: in the user's cache folder.
@@ -100,6 +105,9 @@ pub struct Config {
     pub transports: BTreeMap<PluginName, TransportConfig>,
     /// How the operator reaches the running server; not at all unless this says so.
     pub admin: Admin,
+    /// The file that it was read from.
+    #[serde(skip)]
+    pub(crate) file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -116,6 +124,7 @@ impl Default for Config {
             connections: Connections::default(),
             transports: BTreeMap::new(),
             admin: Admin::default(),
+            file: None,
         }
     }
 }
@@ -141,11 +150,14 @@ impl Config {
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let base = path.parent().unwrap_or(Path::new(""));
-        read(
+        let mut config = read(
             |problems| Document::read(path, problems),
             base,
             env::vars_os(),
-        )
+        )?;
+        // Fails only without a working directory, and then it cannot be read again.
+        config.file = std::path::absolute(path).ok();
+        Ok(config)
     }
 
     /// Reads TOML text as if it stood in a file in `base_dir`. The environment is left out.

@@ -1,19 +1,20 @@
 //! What the configuration comes to for one plugin: its options, its limits, and the connections
 //! that it may use.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::{
-    Config, ConfigError, ConnectionName, Grants, Limits, PluginName, TransportConfig,
+    Config, ConfigError, ConnectionName, Grants, Limits, PluginName, TransportConfig, Which,
     document::Problems,
+    granted::{BUS, Denied, Granted, Kind, POSTGRES, REDIS, weigh},
 };
 use crate::{
     capabilities::{
         bus::BusOptions,
-        postgres::{PostgresOptions, PostgresPermit, PostgresRights},
-        redis::{RedisOptions, RedisPermit, RedisRights},
+        postgres::{PostgresOptions, PostgresPermit},
+        redis::{RedisOptions, RedisPermit},
     },
     plugins::PluginFile,
     suggest,
@@ -44,31 +45,10 @@ pub struct Resolved {
     /// For the log: settings that have no effect, and what the plugin asks for in vain. Each is
     /// one line.
     pub warnings: Vec<String>,
-    buses: BTreeMap<ConnectionName, Result<BusOptions, Refusal>>,
-    redis: BTreeMap<ConnectionName, Result<GrantedRedis, Refusal>>,
-    postgres: BTreeMap<ConnectionName, Result<GrantedPostgres, Refusal>>,
+    buses: Granted<BusOptions>,
+    redis: Granted<(RedisOptions, Arc<RedisPermit>)>,
+    postgres: Granted<(PostgresOptions, Arc<PostgresPermit>)>,
 }
-
-/// A Redis, and what may be done there.
-type GrantedRedis = (RedisOptions, Arc<RedisPermit>);
-
-/// A Postgres, and what may be done there.
-type GrantedPostgres = (PostgresOptions, Arc<PostgresPermit>);
-
-/// Who withholds a connection that is configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    /// The manifest does not ask for it.
-    NotAsked,
-    /// The operator does not allow it.
-    NotAllowed,
-}
-
-/// A plugin may not use a connection. The fault is the configuration's, or the plugin asks for
-/// more than it should; trying again is of no use.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Denied(String);
 
 impl Config {
     /// What this configuration comes to for a plugin.
@@ -90,115 +70,95 @@ impl Config {
         }
         let mut options = plugin.manifest.options.clone();
         lay_over(&mut options, &operator.options);
+        let sides = Sides {
+            asked: plugin.manifest.grants.as_ref(),
+            allowed: operator.grants.as_ref(),
+        };
         let mut resolved = Resolved {
             name: plugin.name.clone(),
             options: Value::Object(options).to_string(),
             limits: self.limits.with(&operator.limits),
             warnings: Vec::new(),
-            buses: self.buses(plugin.manifest.grants.as_ref(), operator.grants.as_ref()),
-            redis: self.redis(
-                &plugin.name,
-                plugin.manifest.grants.as_ref(),
-                operator.grants.as_ref(),
-            ),
-            postgres: self.postgres(
-                &plugin.name,
-                plugin.manifest.grants.as_ref(),
-                operator.grants.as_ref(),
-            ),
+            buses: self.buses(&sides),
+            redis: self.redis(&plugin.name, &sides),
+            postgres: self.postgres(&plugin.name, &sides),
         };
-        resolved.warn(self, plugin.manifest.grants.as_ref());
+        resolved.warn(self, sides.asked);
         Ok(resolved)
     }
 
-    fn buses(
-        &self,
-        asked: Option<&Grants>,
-        allowed: Option<&Grants>,
-    ) -> BTreeMap<ConnectionName, Result<BusOptions, Refusal>> {
-        let covers = |grants: &Grants, name: &ConnectionName| {
-            grants.bus.iter().any(|grant| grant.covers(name))
-        };
-        let mut buses = BTreeMap::new();
-        for name in self.connections.bus_names() {
-            let Some(options) = self.connections.bus(&self.name, &name) else {
-                continue;
-            };
-            let bus = match (asked, allowed) {
-                (None, None) => Err(Refusal::NotAllowed),
-                (Some(asked), _) if !covers(asked, &name) => Err(Refusal::NotAsked),
-                (_, Some(allowed)) if !covers(allowed, &name) => Err(Refusal::NotAllowed),
-                _ => Ok(options),
-            };
-            buses.insert(name, bus);
-        }
-        buses
+    fn buses(&self, sides: &Sides<'_>) -> Granted<BusOptions> {
+        let names = self.connections.bus_names().into_iter();
+        let buses = names.filter_map(|name| {
+            let options = self.connections.bus(&self.name, &name)?;
+            Some((name, options))
+        });
+        Granted::new(&BUS, buses, |name, options| {
+            let (asked, allowed) = sides.of(name, |grants| {
+                grants.bus.iter().map(|grant| (&grant.connection, ()))
+            });
+            // A bus leads to processes of the same user on the same machine: asking is enough.
+            weigh(asked, allowed).map(|_| options)
+        })
     }
 
     fn redis(
         &self,
         plugin: &PluginName,
-        asked: Option<&Grants>,
-        allowed: Option<&Grants>,
-    ) -> BTreeMap<ConnectionName, Result<GrantedRedis, Refusal>> {
-        let rights = |grants: &Grants, name: &ConnectionName| -> Vec<RedisRights> {
-            let covering = grants.redis.iter().filter(|grant| grant.covers(name));
-            covering.map(|grant| grant.rights.clone()).collect()
-        };
-        let mut all = BTreeMap::new();
-        for (name, options) in &self.connections.redis {
-            let asked = asked.map(|grants| rights(grants, name));
-            // Whatever reaches a network must be allowed in so many words.
-            let allowed = allowed
-                .map(|grants| rights(grants, name))
-                .unwrap_or_default();
-            let granted = match asked {
-                Some(asked) if asked.is_empty() => Err(Refusal::NotAsked),
-                _ if allowed.is_empty() => Err(Refusal::NotAllowed),
-                Some(asked) => Ok((asked, Some(allowed))),
-                None => Ok((allowed, None)),
-            };
-            let granted = granted.map(|(asked, allowed)| {
-                let permit = RedisPermit::new(plugin.as_str(), name.as_str(), asked, allowed);
-                (options.clone(), Arc::new(permit))
+        sides: &Sides<'_>,
+    ) -> Granted<(RedisOptions, Arc<RedisPermit>)> {
+        Granted::new(&REDIS, self.connections.redis.clone(), |name, options| {
+            let (asked, allowed) = sides.of(name, |grants| {
+                let all = grants.redis.iter();
+                all.map(|grant| (&grant.connection, grant.rights.clone()))
             });
-            all.insert(name.clone(), granted);
-        }
-        all
+            // What reaches a network is allowed in so many words or not at all.
+            let (asked, allowed) = weigh(asked, Some(allowed.unwrap_or_default()))?;
+            let permit = RedisPermit::new(plugin.as_str(), name.as_str(), asked, allowed);
+            Ok((options, Arc::new(permit)))
+        })
     }
-}
 
-impl Config {
     fn postgres(
         &self,
         plugin: &PluginName,
-        asked: Option<&Grants>,
-        allowed: Option<&Grants>,
-    ) -> BTreeMap<ConnectionName, Result<GrantedPostgres, Refusal>> {
-        let rights = |grants: &Grants, name: &ConnectionName| -> Vec<PostgresRights> {
-            let covering = grants.postgres.iter().filter(|grant| grant.covers(name));
-            covering.map(|grant| grant.rights.clone()).collect()
-        };
-        let mut all = BTreeMap::new();
-        for (name, options) in &self.connections.postgres {
-            let asked = asked.map(|grants| rights(grants, name));
-            // Whatever reaches a network must be allowed in so many words.
-            let allowed = allowed
-                .map(|grants| rights(grants, name))
-                .unwrap_or_default();
-            let granted = match asked {
-                Some(asked) if asked.is_empty() => Err(Refusal::NotAsked),
-                _ if allowed.is_empty() => Err(Refusal::NotAllowed),
-                Some(asked) => Ok((asked, Some(allowed))),
-                None => Ok((allowed, None)),
-            };
-            let granted = granted.map(|(asked, allowed)| {
+        sides: &Sides<'_>,
+    ) -> Granted<(PostgresOptions, Arc<PostgresPermit>)> {
+        Granted::new(
+            &POSTGRES,
+            self.connections.postgres.clone(),
+            |name, options| {
+                let (asked, allowed) = sides.of(name, |grants| {
+                    let all = grants.postgres.iter();
+                    all.map(|grant| (&grant.connection, grant.rights.clone()))
+                });
+                // What reaches a network is allowed in so many words or not at all.
+                let (asked, allowed) = weigh(asked, Some(allowed.unwrap_or_default()))?;
                 let permit = PostgresPermit::new(plugin.as_str(), name.as_str(), asked, allowed);
-                (options.clone(), Arc::new(permit))
-            });
-            all.insert(name.clone(), granted);
-        }
-        all
+                Ok((options, Arc::new(permit)))
+            },
+        )
+    }
+}
+
+/// What the manifest asks for, and what the operator allows.
+struct Sides<'a> {
+    asked: Option<&'a Grants>,
+    allowed: Option<&'a Grants>,
+}
+
+impl<'a> Sides<'a> {
+    /// What each of them says of one connection: of all its grants the rights of those that cover it.
+    fn of<R, I: Iterator<Item = (&'a Which, R)>>(
+        &self,
+        name: &ConnectionName,
+        all: impl Fn(&'a Grants) -> I,
+    ) -> (Option<Vec<R>>, Option<Vec<R>>) {
+        let covering = |grants| {
+            let covering = all(grants).filter(|(connection, _)| connection.covers(name));
+            covering.map(|(_, rights)| rights).collect()
+        };
+        (self.asked.map(covering), self.allowed.map(covering))
     }
 }
 
@@ -206,22 +166,18 @@ impl Resolved {
     /// What the plugin may use, for people: a line for each connection.
     pub fn grants(&self) -> Vec<String> {
         let buses = self.buses().map(|(name, _)| format!("bus `{name}`"));
-        let redis = self.redis.iter().filter_map(|(name, granted)| {
-            let (_, permit) = granted.as_ref().ok()?;
-            Some(format!("redis `{name}`: {}", permit.in_words()))
-        });
-        let postgres = self.postgres.iter().filter_map(|(name, granted)| {
-            granted.as_ref().ok()?;
-            Some(format!("postgres `{name}`"))
-        });
+        let redis = self.redis.iter();
+        let redis =
+            redis.map(|(name, (_, permit))| format!("redis `{name}`: {}", permit.in_words()));
+        let postgres = self.postgres.iter();
+        let postgres =
+            postgres.map(|(name, (_, permit))| format!("postgres `{name}`: {}", permit.in_words()));
         buses.chain(redis).chain(postgres).collect()
     }
 
     /// The buses that the plugin may use.
     pub fn buses(&self) -> impl Iterator<Item = (&ConnectionName, &BusOptions)> {
-        self.buses
-            .iter()
-            .filter_map(|(name, bus)| Some((name, bus.as_ref().ok()?)))
+        self.buses.iter()
     }
 
     /// The bus that the plugin names, if it may use it. The name is the plugin's: any text.
@@ -229,20 +185,7 @@ impl Resolved {
     /// # Errors
     /// The text says why not, and which key would change that.
     pub fn bus(&self, name: &str) -> Result<&BusOptions, Denied> {
-        let plugin = &self.name;
-        let denied = |text| Err(Denied(text));
-        match self.buses.get(name) {
-            Some(Ok(options)) => Ok(options),
-            Some(Err(Refusal::NotAsked)) => denied(format!(
-                "the manifest of `{plugin}` does not ask for the bus `{name}`: add it to \
-                 `grants.bus` in {plugin}.toml beside the plugin"
-            )),
-            Some(Err(Refusal::NotAllowed)) => denied(format!(
-                "`{plugin}` may not use the bus `{name}`: allow it with grants = {{ bus = \
-                 [\"{name}\"] }} in [transports.{plugin}]"
-            )),
-            None => denied(self.unknown_bus(name)),
-        }
+        self.buses.get(&self.name, name)
     }
 
     /// The Redis that the plugin names, and what it may do there. The name is the plugin's: any
@@ -251,20 +194,7 @@ impl Resolved {
     /// # Errors
     /// The text says why not, and which key would change that.
     pub fn redis(&self, name: &str) -> Result<&(RedisOptions, Arc<RedisPermit>), Denied> {
-        let plugin = &self.name;
-        let denied = |text| Err(Denied(text));
-        match self.redis.get(name) {
-            Some(Ok(granted)) => Ok(granted),
-            Some(Err(Refusal::NotAsked)) => denied(format!(
-                "the manifest of `{plugin}` does not ask for the Redis `{name}`: add it to \
-                 `grants.redis` in {plugin}.toml beside the plugin"
-            )),
-            Some(Err(Refusal::NotAllowed)) => denied(format!(
-                "`{plugin}` may not use the Redis `{name}`: allow it with grants = {{ redis = \
-                 [\"{name}\"] }} in [transports.{plugin}]"
-            )),
-            None => denied(self.unknown_redis(name)),
-        }
+        self.redis.get(&self.name, name)
     }
 
     /// The Postgres that the plugin names, and what it may do there. The name is the plugin's: any
@@ -273,59 +203,7 @@ impl Resolved {
     /// # Errors
     /// The text says why not, and which key would change that.
     pub fn postgres(&self, name: &str) -> Result<&(PostgresOptions, Arc<PostgresPermit>), Denied> {
-        let plugin = &self.name;
-        let denied = |text| Err(Denied(text));
-        match self.postgres.get(name) {
-            Some(Ok(granted)) => Ok(granted),
-            Some(Err(Refusal::NotAsked)) => denied(format!(
-                "the manifest of `{plugin}` does not ask for the Postgres `{name}`: add it to \
-                 `grants.postgres` in {plugin}.toml beside the plugin"
-            )),
-            Some(Err(Refusal::NotAllowed)) => denied(format!(
-                "`{plugin}` may not use the Postgres `{name}`: allow it with grants = {{ postgres \
-                 = [\"{name}\"] }} in [transports.{plugin}]"
-            )),
-            None => denied(self.unknown_postgres(name)),
-        }
-    }
-
-    fn unknown_postgres(&self, name: &str) -> String {
-        if name.parse::<ConnectionName>().is_err() {
-            // Any text at all, so it is cut before it gets into a log.
-            let shown: String = name.chars().take(super::MAX_NAME_BYTES).collect();
-            return format!("{shown:?} cannot be a Postgres: {}", super::InvalidName);
-        }
-        let known: Vec<&str> = self.postgres.keys().map(ConnectionName::as_str).collect();
-        let hint = suggest::hint(name, &known);
-        format!(
-            "there is no Postgres `{name}`: add [connections.postgres.{name}] with url = \
-             \"postgres://USER@HOST/DATABASE\"{hint}"
-        )
-    }
-
-    fn unknown_redis(&self, name: &str) -> String {
-        if name.parse::<ConnectionName>().is_err() {
-            // Any text at all, so it is cut before it gets into a log.
-            let shown: String = name.chars().take(super::MAX_NAME_BYTES).collect();
-            return format!("{shown:?} cannot be a Redis: {}", super::InvalidName);
-        }
-        let known: Vec<&str> = self.redis.keys().map(ConnectionName::as_str).collect();
-        let hint = suggest::hint(name, &known);
-        format!(
-            "there is no Redis `{name}`: add [connections.redis.{name}] with url = \
-             \"redis://HOST\"{hint}"
-        )
-    }
-
-    fn unknown_bus(&self, name: &str) -> String {
-        if name.parse::<ConnectionName>().is_err() {
-            // Any text at all, so it is cut before it gets into a log.
-            let shown: String = name.chars().take(super::MAX_NAME_BYTES).collect();
-            return format!("{shown:?} cannot be a bus: {}", super::InvalidName);
-        }
-        let known: Vec<&str> = self.buses.keys().map(ConnectionName::as_str).collect();
-        let hint = suggest::hint(name, &known);
-        format!("there is no bus `{name}`: add [connections.bus.{name}]{hint}")
+        self.postgres.get(&self.name, name)
     }
 
     fn warn(&mut self, config: &Config, asked: Option<&Grants>) {
@@ -339,42 +217,37 @@ impl Resolved {
                 ));
             }
         }
-        for grant in asked.iter().flat_map(|grants| &grants.bus) {
-            let super::Which::Named(name) = &grant.connection else {
-                continue;
-            };
-            if let Err(denied) = self.bus(name.as_str()) {
-                self.warnings.push(denied.to_string());
-            }
+        let Some(asked) = asked else { return };
+        let mut warnings = Vec::new();
+        for grant in &asked.bus {
+            warnings.extend(in_vain(&grant.connection, |name| self.bus(name).err()));
         }
-        for grant in asked.iter().flat_map(|grants| &grants.redis) {
-            for (key, problem) in grant.rights.problems(true) {
-                self.warnings.push(format!(
-                    "`{key}` of `grants.redis` in {}.toml {problem}",
-                    self.name
-                ));
-            }
-            let super::Which::Named(name) = &grant.connection else {
-                continue;
-            };
-            if let Err(denied) = self.redis(name.as_str()) {
-                self.warnings.push(denied.to_string());
-            }
+        for grant in &asked.redis {
+            warnings.extend(self.pointless(&REDIS, grant.rights.problems(true)));
+            warnings.extend(in_vain(&grant.connection, |name| self.redis(name).err()));
         }
-        for grant in asked.iter().flat_map(|grants| &grants.postgres) {
-            for (key, problem) in grant.rights.problems(true) {
-                self.warnings.push(format!(
-                    "`{key}` of `grants.postgres` in {}.toml {problem}",
-                    self.name
-                ));
-            }
-            let super::Which::Named(name) = &grant.connection else {
-                continue;
-            };
-            if let Err(denied) = self.postgres(name.as_str()) {
-                self.warnings.push(denied.to_string());
-            }
+        for grant in &asked.postgres {
+            warnings.extend(self.pointless(&POSTGRES, grant.rights.problems(true)));
+            warnings.extend(in_vain(&grant.connection, |name| self.postgres(name).err()));
         }
+        self.warnings.extend(warnings);
+    }
+
+    /// Rights in the manifest that cannot be meant.
+    fn pointless(&self, kind: &Kind, problems: Vec<(&str, String)>) -> Vec<String> {
+        let plugin = &self.name;
+        let problems = problems.into_iter();
+        let lines = problems
+            .map(|(key, problem)| format!("`{key}` of `grants.{kind}` in {plugin}.toml {problem}"));
+        lines.collect()
+    }
+}
+
+/// Why a plugin does not get what it asks for by name. Who asks for any gets what there is.
+fn in_vain(connection: &Which, denied: impl Fn(&str) -> Option<Denied>) -> Option<String> {
+    match connection {
+        Which::Any => None,
+        Which::Named(name) => denied(name.as_str()).map(|denied| denied.to_string()),
     }
 }
 
@@ -392,332 +265,4 @@ fn lay_over(below: &mut Map<String, Value>, above: &Map<String, Value>) {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use std::{fs, path::Path};
-
-    use super::*;
-
-    /// What the configuration comes to for a plugin `local` with this manifest.
-    fn resolve(manifest: &str, config: &str) -> Result<Resolved, ConfigError> {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("local.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
-        fs::write(folder.path().join("local.toml"), manifest).unwrap();
-        let config = Config::from_toml(config, folder.path()).unwrap();
-        let plugins = crate::plugins::PluginFolder::new(folder.path());
-        config.resolve(&plugins.find(&PluginName::local()).unwrap())
-    }
-
-    #[test]
-    fn a_connection_is_granted_when_it_is_asked_for_and_allowed() {
-        let granted = |manifest: &str, operator: &str| {
-            let config = format!("[connections.bus.b]\n[connections.bus.c]\n{operator}");
-            let resolved = resolve(manifest, &config).unwrap();
-            resolved
-                .buses()
-                .map(|(name, _)| name.to_string())
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
-        let allowed = |buses: &str| format!("[transports.local.grants]\n{buses}");
-        for (asked, operator, expected) in [
-            ("", String::new(), ""),
-            ("", "[transports.local]".to_owned(), ""),
-            ("", allowed("bus = ['main', 'b']"), "b main"),
-            ("grants.bus = ['main']", String::new(), "main"),
-            ("grants.bus = ['*']", String::new(), "b c main"),
-            (
-                "grants.bus = ['main', 'b']",
-                allowed("bus = ['b', 'c']"),
-                "b",
-            ),
-            ("grants.bus = ['*']", allowed("bus = ['c']"), "c"),
-            ("grants.bus = ['c']", allowed("bus = ['*']"), "c"),
-            ("grants.bus = ['main']", allowed(""), ""),
-            ("grants = {}", allowed("bus = ['main']"), ""),
-        ] {
-            assert_eq!(
-                granted(asked, &operator),
-                expected,
-                "for {asked:?} and {operator:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_redis_is_granted_only_when_the_operator_says_so() {
-        let granted = |manifest: &str, operator: &str| {
-            let config = format!("connections.redis.main.url = 'redis://h'\n{operator}");
-            let resolved = resolve(manifest, &config).unwrap();
-            resolved.redis("main").is_ok()
-        };
-        let narrow = "grants.redis = [{ connection = 'main', commands = ['XADD'], keys = ['s*'] }]";
-        for (asked, operator, expected) in [
-            ("", "", false),
-            ("grants.redis = ['main']", "", false),
-            ("grants.redis = ['*']", "[transports.local]", false),
-            (
-                "grants.redis = ['main']",
-                "transports.local.grants.redis = ['main']",
-                true,
-            ),
-            (narrow, "transports.local.grants.redis = ['*']", true),
-            ("", "transports.local.grants.redis = ['main']", true),
-            (
-                "grants.bus = ['main']",
-                "transports.local.grants.redis = ['main']",
-                false,
-            ),
-            (
-                "grants.redis = ['main']",
-                "transports.local.grants.bus = ['main']",
-                false,
-            ),
-        ] {
-            let is_granted = granted(asked, operator);
-            assert_eq!(is_granted, expected, "for {asked:?} and {operator:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_granted_can_be_told_to_people() {
-        let manifest = "[grants]\nbus = ['main']\n\
-                        redis = [{ connection = 'main', commands = ['XADD', 'PUBSUB NUMSUB'], \
-                        keys = ['s*'] }]";
-        let told = |operator: &str| {
-            let config = format!(
-                "connections.redis.main.url = 'redis://h'\n\
-                 [transports.local.grants]\nbus = ['*']\nredis = [{operator}]"
-            );
-            resolve(manifest, &config).unwrap().grants()
-        };
-        let redis = "redis `main`: commands XADD PUBSUB-NUMSUB, keys s*, all channels";
-        assert_eq!(told("'main'"), ["bus `main`", redis]);
-        let narrower = "{ connection = 'main', commands = ['XADD'], channels = [] }";
-        let of_that = format!("{redis}; of that commands XADD, all keys, no channels");
-        assert_eq!(told(narrower), ["bus `main`", &of_that]);
-        assert_eq!(told(""), ["bus `main`"]);
-    }
-
-    #[test]
-    fn a_wrong_redis_is_refused_by_its_key_and_a_secret_is_not_repeated() {
-        for (config, expected) in [
-            (
-                "connections.redis.main = {}",
-                "`connections.redis.main.url`",
-            ),
-            (
-                "connections.redis.main.uri = 'redis://h'",
-                "did you mean `url`",
-            ),
-            (
-                "connections.redis.main.url = 'http://u:hunter2@h'",
-                "redis://",
-            ),
-            (
-                "connections.redis.main.url = 'redis://h'\n\
-                 transports.local.grants.redis = ['mian']",
-                "did you mean `main`",
-            ),
-            (
-                "connections.redis.main.url = 'redis://h'\n\
-                 transports.local.grants.redis = [{ connection = 'main', commands = ['XAD'] }]",
-                "did you mean `XADD`",
-            ),
-        ] {
-            let error = Config::from_toml(config, "/").unwrap_err().to_string();
-            assert!(
-                error.contains(expected),
-                "expected {expected:?} in {error:?}"
-            );
-            assert!(!error.contains("hunter2"), "{error:?}");
-            assert_eq!(error.lines().count(), 1, "one mistake, one line: {error:?}");
-        }
-    }
-
-    #[test]
-    fn a_postgres_is_granted_only_when_the_operator_says_so() {
-        let config = "connections.postgres.main.url = 'postgres://h'\n";
-        let granted = |manifest: &str, operator: &str| {
-            let resolved = resolve(manifest, &format!("{config}{operator}")).unwrap();
-            (resolved.postgres("main").is_ok(), resolved.warnings.len())
-        };
-        let asks =
-            "grants.postgres = [{ connection = 'main', tables = ['t*'], channels = ['c*'] }]";
-        let allows = "transports.local.grants.postgres = ['main']";
-        for (asked, operator, expected) in [
-            ("", "", (false, 0)),
-            (asks, "", (false, 1)),
-            (asks, "transports.local.grants.bus = ['main']", (false, 1)),
-            (asks, allows, (true, 0)),
-            (asks, "transports.local.grants.postgres = ['*']", (true, 0)),
-            ("", allows, (true, 0)),
-            // The bus is asked for in vain, too.
-            ("grants.bus = ['main']", allows, (false, 1)),
-            // A name alone asks for nothing, and that is pointed out.
-            ("grants.postgres = ['main']", allows, (true, 1)),
-        ] {
-            let is_granted = granted(asked, operator);
-            assert_eq!(is_granted, expected, "for {asked:?} and {operator:?}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_postgres_is_refused_by_its_key_and_a_secret_is_not_repeated() {
-        let url = "connections.postgres.main.url = 'postgres://h'\n";
-        let with_url = |rest: &str| format!("{url}{rest}");
-        for (config, expected) in [
-            (
-                "connections.postgres.main = {}".to_owned(),
-                "`connections.postgres.main.url`",
-            ),
-            (
-                with_url("connections.postgres.main.uri = 'postgres://h'"),
-                "did you mean `url`",
-            ),
-            (
-                "connections.postgres.main.url = 'http://u:hunter2@h'".to_owned(),
-                "postgres://",
-            ),
-            (
-                "connections.postgres.main.url = 'postgres://u:hunter2@h:x/d'".to_owned(),
-                "postgres://user:password@host",
-            ),
-            (
-                with_url("connections.postgres.main.pool_size = 0"),
-                "`connections.postgres.main.pool_size`",
-            ),
-            (
-                with_url("transports.local.grants.postgres = ['mian']"),
-                "did you mean `main`",
-            ),
-            (
-                with_url(
-                    "transports.local.grants.postgres = [{ connection = 'main', tabels = ['t'] }]",
-                ),
-                "did you mean `tables`",
-            ),
-            (
-                with_url(
-                    "transports.local.grants.postgres = [{ connection = 'main', tables = [''] }]",
-                ),
-                "1 to 512 bytes",
-            ),
-        ] {
-            let error = Config::from_toml(&config, "/").unwrap_err().to_string();
-            assert!(
-                error.contains(expected),
-                "expected {expected:?} in {error:?}"
-            );
-            assert!(!error.contains("hunter2"), "{error:?}");
-            assert_eq!(error.lines().count(), 1, "one mistake, one line: {error:?}");
-        }
-    }
-
-    #[test]
-    fn an_empty_configuration_gives_the_local_plugin_its_bus() {
-        let resolved = resolve("grants.bus = ['main']", "").unwrap();
-        let path = BusOptions::default_path("default");
-        assert_eq!(
-            resolved.bus("main"),
-            Ok(&BusOptions {
-                path,
-                ..BusOptions::default()
-            })
-        );
-        assert_eq!(resolved.options, "{}");
-        assert_eq!(resolved.limits, Limits::default());
-        assert_eq!(resolved.warnings, [""; 0]);
-    }
-
-    #[test]
-    fn a_bus_without_a_path_is_named_after_the_cluster() {
-        let config = "name = 'chat'\nconnections.bus.b = {}\nconnections.bus.c.path = '/c'";
-        let resolved = resolve("grants.bus = ['*']", config).unwrap();
-        let path = |name| resolved.bus(name).unwrap().path.as_path();
-        assert_eq!(path("main"), BusOptions::default_path("chat"));
-        assert_eq!(path("b"), BusOptions::default_path("chat-b"));
-        assert_eq!(path("c"), Path::new("/c"));
-    }
-
-    #[test]
-    fn a_denial_says_which_key_would_change_it() {
-        let manifest = "grants.bus = ['main', 'b']";
-        let config = "connections.bus.b = {}\nconnections.bus.c = {}\n\
-                      transports.local.grants.bus = ['main']";
-        let resolved = resolve(manifest, config).unwrap();
-        let not_allowed = "`local` may not use the bus `b`: allow it with grants = { bus = [\"b\"] \
-                           } in [transports.local]";
-        for (name, expected) in [
-            ("b", not_allowed),
-            (
-                "c",
-                "the manifest of `local` does not ask for the bus `c`: add it to `grants.bus` in \
-                 local.toml beside the plugin",
-            ),
-            (
-                "mian",
-                "there is no bus `mian`: add [connections.bus.mian]; did you mean `main`?",
-            ),
-            (
-                "a\nb",
-                "\"a\\nb\" cannot be a bus: a name is 1 to 64 lower-case letters, digits and \
-                 hyphens, and starts with a letter or a digit",
-            ),
-        ] {
-            assert_eq!(resolved.bus(name).unwrap_err().to_string(), expected);
-        }
-        assert_eq!(resolved.warnings, [not_allowed]);
-        assert!(
-            resolved
-                .bus(&"x".repeat(100_000))
-                .unwrap_err()
-                .to_string()
-                .len()
-                < 300
-        );
-    }
-
-    #[test]
-    fn the_operators_options_go_before_the_manifests() {
-        let manifest = "[options]\na = 1\nb = [1, 2]\nc = { d = 1, e = 2 }";
-        let config = "[transports.local.options]\nb = [3]\nc.e = 4\nf = true";
-        let resolved = resolve(manifest, config).unwrap();
-        let options: Value = serde_json::from_str(&resolved.options).unwrap();
-        assert_eq!(
-            options,
-            serde_json::json!({ "a": 1, "b": [3], "c": { "d": 1, "e": 4 }, "f": true })
-        );
-    }
-
-    #[test]
-    fn the_limits_of_a_transport_go_before_those_of_all() {
-        let config = "limits = { cpu_ms = 5, max_restarts = 3 }\n\
-                      transports.local.limits.cpu_ms = 7";
-        let limits = resolve("", config).unwrap().limits;
-        assert_eq!((limits.cpu.as_millis(), limits.max_restarts), (7, 3));
-    }
-
-    #[test]
-    fn a_file_that_the_operator_did_not_pin_is_refused() {
-        let digest = crate::plugins::Digest::of(b"another");
-        let config = format!("transports.local.digest = '{digest}'");
-        let error = resolve("", &config).unwrap_err().to_string();
-        assert!(
-            error.contains("is not the file that `transports.local.digest` allows"),
-            "{error}"
-        );
-        assert!(error.contains(&digest.to_string()), "{error}");
-    }
-
-    #[test]
-    fn settings_under_a_name_that_is_nearly_right_are_pointed_out() {
-        let resolved = resolve("", "[transports.lokal]").unwrap();
-        assert_eq!(
-            resolved.warnings,
-            [
-                "nothing is set for `local`, but there is [transports.lokal]: is it meant for \
-              `local`?"
-            ]
-        );
-    }
-}
+mod tests;

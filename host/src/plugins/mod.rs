@@ -9,9 +9,11 @@ mod digest;
 mod error;
 mod folder;
 mod manifest;
+mod stamp;
 mod wasm;
 mod watch;
 
+pub(crate) use self::stamp::Stamp;
 pub use self::{
     digest::{Digest, InvalidDigest},
     error::PluginError,

@@ -5,9 +5,9 @@
 //! change counts when it has stood for one whole look: a file that is still being written, and a file
 //! that is gone only until its successor is moved into its place, are left alone.
 
-use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::collections::BTreeMap;
 
-use super::{PluginError, PluginFile, PluginFolder};
+use super::{PluginError, PluginFile, PluginFolder, Stamp};
 use crate::config::PluginName;
 
 /// Looks at a folder and says what has changed since the last look.
@@ -56,39 +56,6 @@ struct Stamps {
     manifest: Option<Stamp>,
 }
 
-/// What differs when a file was written or replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stamp {
-    File {
-        device: u64,
-        inode: u64,
-        len: u64,
-        modified: (i64, i64),
-        /// Differs also where a copy has kept the time of its original.
-        changed: (i64, i64),
-    },
-    /// It is there, but nothing can be learned of it; reading it says why.
-    Unknown,
-}
-
-impl Stamp {
-    /// None: there is no such file.
-    fn of(path: &Path) -> Option<Self> {
-        match fs::metadata(path) {
-            Ok(file) => Some(Self::File {
-                device: file.dev(),
-                inode: file.ino(),
-                len: file.len(),
-                modified: (file.mtime(), file.mtime_nsec()),
-                changed: (file.ctime(), file.ctime_nsec()),
-            }),
-            // Of a link that leads nowhere, too.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(_) => Some(Self::Unknown),
-        }
-    }
-}
-
 impl FolderWatch {
     /// Takes stock of a folder: what is there now is not told. But the plugins in `in_use` were
     /// read before, and may have changed or vanished since: what they are is told at the first look.
@@ -109,6 +76,15 @@ impl FolderWatch {
             watch.plugins.insert(name, plugin);
         }
         watch
+    }
+
+    /// What these plugins are is told at the next look, whether they have changed or not.
+    pub(crate) fn doubt(&mut self, names: &[PluginName]) {
+        for name in names {
+            if let Some(plugin) = self.plugins.get_mut(name) {
+                plugin.is_unsure = true;
+            }
+        }
     }
 
     /// Looks again. Call it at an interval: what it tells has stood since the call before.
@@ -176,7 +152,7 @@ impl FolderWatch {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{fs, io, os::unix::fs::symlink};
 
     use tempfile::TempDir;
 

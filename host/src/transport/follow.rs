@@ -4,21 +4,22 @@
 //! what runs goes on.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::{
-    sync::oneshot,
-    task::{JoinHandle, spawn_blocking},
-    time::{Instant, MissedTickBehavior, interval_at},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{loader::Loader, plugin::TransportPlugin, upgrade::Upgrader};
 use crate::{
     Error,
     config::PluginName,
+    error::one_line,
     plugins::{FolderChange, FolderWatch, PluginFile},
+    task::{OwnedTask, blocking},
 };
 
 /// The longest pause before a plugin is tried again whose backend was away; the first is the interval
@@ -35,14 +36,10 @@ pub(crate) struct Upgradable {
 /// The transports that are open now.
 type Open = Box<dyn Fn() -> Vec<Upgradable> + Send + Sync>;
 
-/// The task that follows a folder. It ends with [`Follower::close`], or when this is dropped.
+/// The task that follows a folder.
 pub(crate) struct Follower {
-    running: Mutex<Option<Task>>,
-}
-
-struct Task {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    task: OwnedTask,
+    doubt: Arc<AtomicBool>,
 }
 
 impl Follower {
@@ -52,52 +49,35 @@ impl Follower {
         every: Duration,
         open: impl Fn() -> Vec<Upgradable> + Send + Sync + 'static,
     ) -> Self {
+        let doubt = Arc::<AtomicBool>::default();
         // Without a transport there is nothing that a plugin could be for.
         let loader = open().into_iter().next().map(|first| first.loader);
-        let loader = loader.filter(|_| !every.is_zero());
-        let running = loader.map(|loader| {
-            let (stop, stopped) = oneshot::channel();
-            let follow = Follow {
-                loader,
-                open: Box::new(open),
-                every,
-                waiting: None,
-            };
-            let task = tokio::spawn(async move {
-                tokio::select! {
-                    _ = stopped => {}
-                    () = follow.run() => {}
-                }
-            });
-            Task { stop, task }
-        });
-        Self {
-            running: Mutex::new(running),
-        }
+        let task = match loader.filter(|_| !every.is_zero()) {
+            None => OwnedTask::default(),
+            Some(loader) => {
+                let follow = Follow {
+                    loader,
+                    open: Box::new(open),
+                    every,
+                    waiting: None,
+                    doubt: Arc::clone(&doubt),
+                };
+                OwnedTask::spawn(follow.run())
+            }
+        };
+        Self { task, doubt }
+    }
+
+    /// The settings of the plugins have changed: what they come to for those of the open transports
+    /// is found out at the next look.
+    pub(crate) fn doubt(&self) {
+        self.doubt.store(true, Ordering::Relaxed);
     }
 
     /// Ends the task, and returns when it has ended. An upgrade in progress is left half-way: the
     /// transport is about to be closed.
     pub(crate) async fn close(&self) {
-        let running = self.take();
-        if let Some(Task { stop, task }) = running {
-            // Fails when it has ended by itself.
-            let _ = stop.send(());
-            let _ = task.await;
-        }
-    }
-
-    fn take(&self) -> Option<Task> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.take()
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        if let Some(Task { task, .. }) = self.take() {
-            task.abort();
-        }
+        self.task.close().await;
     }
 }
 
@@ -108,6 +88,8 @@ struct Follow {
     every: Duration,
     /// A plugin that could take over as soon as its backend is there. A later change is another one.
     waiting: Option<Waiting>,
+    /// See [`Follower::doubt`].
+    doubt: Arc<AtomicBool>,
 }
 
 struct Waiting {
@@ -119,10 +101,7 @@ struct Waiting {
 
 impl Follow {
     async fn run(mut self) {
-        let in_use: Vec<PluginName> = (self.open)()
-            .iter()
-            .filter_map(|transport| transport.upgrader.current().name.parse().ok())
-            .collect();
+        let in_use = self.in_use();
         let folder = self.loader.folder();
         let mut watch = blocking(move || FolderWatch::new(folder, &in_use)).await;
         // What is told has stood for an interval, at the first look as well.
@@ -130,6 +109,9 @@ impl Follow {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
+            if self.doubt.swap(false, Ordering::Relaxed) {
+                watch.doubt(&self.in_use());
+            }
             let changes;
             (watch, changes) = blocking(move || {
                 let changes = watch.look();
@@ -193,11 +175,15 @@ impl Follow {
             // Touched, or read by the server when it started.
             return;
         }
+        let what = match current.digest == file.digest.to_string() {
+            true => "the settings of the running transport have changed",
+            false => "the file of the running transport has changed",
+        };
         tracing::info!(
             plugin = %name,
             digest = %file.digest,
             version = file.manifest.version,
-            "plugin folder: the file of the running transport has changed, loading it"
+            "plugin folder: {what}, loading it"
         );
         let started = Instant::now();
         let loader = Arc::clone(&transport.loader);
@@ -268,6 +254,12 @@ impl Follow {
         }
     }
 
+    fn in_use(&self) -> Vec<PluginName> {
+        let open = (self.open)().into_iter();
+        let names = open.filter_map(|transport| transport.upgrader.current().name.parse().ok());
+        names.collect()
+    }
+
     fn forget(&mut self, name: &PluginName) {
         self.waiting.take_if(|waiting| waiting.name == *name);
     }
@@ -278,22 +270,9 @@ impl Follow {
     }
 }
 
-/// Not on a thread that serves others.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    // A panic is passed on; the task is never cancelled.
-    spawn_blocking(work)
-        .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-}
-
 fn refused(name: &PluginName, why: &impl std::fmt::Display) {
     tracing::error!(
         plugin = %name,
         "plugin folder: the new file is not used, what runs goes on: {}", one_line(why)
     );
-}
-
-/// Errors of configuration have a line for each mistake.
-fn one_line(why: &impl std::fmt::Display) -> String {
-    why.to_string().replace('\n', "; ")
 }

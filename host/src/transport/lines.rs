@@ -13,13 +13,14 @@ use super::{Identity, OpenTransport, Recovery, TransportHandle, Upgradable};
 use crate::{
     Error,
     cluster::{LineId, OpenLine, Opener, Publisher, Subscriber},
-    config::{self, Config, PluginName},
+    config::{self, Changes, Config, PluginName},
 };
 
 /// See the module.
 pub(crate) struct Lines {
     identity: Identity,
-    config: Config,
+    /// What transports are opened with from now on.
+    config: Mutex<Config>,
     lines: Mutex<Open>,
 }
 
@@ -43,7 +44,7 @@ impl Lines {
         let open = BTreeMap::from([(home, Arc::new(handle))]);
         let lines = Self {
             identity,
-            config,
+            config: Mutex::new(config),
             lines: Mutex::new(Open { home, open }),
         };
         Ok((Arc::new(lines), publisher, subscriber))
@@ -83,9 +84,24 @@ impl Lines {
         let name: PluginName = transport
             .parse()
             .map_err(|error: config::InvalidName| error.to_string())?;
-        let mut config = self.config.clone();
+        let mut config = self.settings().clone();
         config.transport = config::Transport::Plugin(name);
         Ok(config)
+    }
+
+    /// Takes over what has changed in the file, for transports that are opened and plugins that are
+    /// loaded from now on.
+    pub(crate) fn follow(&self, before: &Config, now: &Config) -> Changes {
+        let mut config = self.settings();
+        let changes = config.follow(before, now);
+        for transport in self.upgradable() {
+            transport.loader.renew(&config);
+        }
+        changes
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes all of them; their two ways are closed by then.

@@ -1,7 +1,7 @@
 //! From a plugin's file to code that can be opened, for one server: everything that its plugins have
 //! in common.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
     RestartPolicy,
@@ -19,7 +19,8 @@ use crate::{
 
 /// Loads plugins into one engine, onto one server's connections.
 pub(crate) struct Loader {
-    config: Config,
+    /// As of now: the file may change while the server runs.
+    config: Mutex<Config>,
     runtime: Runtime,
     node: NodeId,
     view: Arc<NodeView>,
@@ -36,7 +37,7 @@ impl Loader {
     ) -> Result<Self, Error> {
         let runtime = Runtime::new(config.cache.folder())?;
         Ok(Self {
-            config,
+            config: Mutex::new(config),
             runtime,
             node,
             view,
@@ -46,7 +47,19 @@ impl Loader {
 
     /// The folder with the plugins.
     pub(crate) fn folder(&self) -> PluginFolder {
-        self.config.folder()
+        self.config().folder()
+    }
+
+    /// Plugins are loaded with these settings from now on. Engine and folder stay.
+    pub(crate) fn renew(&self, config: &Config) {
+        let mut mine = self.config();
+        mine.connections = config.connections.clone();
+        mine.transports = config.transports.clone();
+        mine.limits = config.limits.clone();
+    }
+
+    fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads a plugin from the folder and loads it. Takes long: call it on a thread that may block.
@@ -58,7 +71,7 @@ impl Loader {
 
     /// What the configuration comes to for this file.
     pub(crate) fn resolve(&self, file: &PluginFile) -> Result<Resolved, Error> {
-        Ok(self.config.resolve(file)?)
+        Ok(self.config().resolve(file)?)
     }
 
     /// Compiles a plugin. Takes tenths of a second when it is not in the cache: call it on a thread

@@ -27,6 +27,18 @@ async fn a_publisher_that_lies_about_what_it_accepted_loses_and_repeats_nothing(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn giant_results_lose_and_repeat_nothing() -> Outcome {
+    let stage = Stage::set("").await?;
+    let (out, back) = ("fault:giant-publish", "fault:giant-poll");
+    stage.say(0..COUNT, &[(ODD, out), (ODD + 9, back)]).await?;
+    stage.assert_heard_there(0..COUNT).await?;
+    assert_eq!(counter(stage.sender(), "rejected").await?, 0);
+    assert_eq!(counter(stage.receiver(), "lagged").await?, 0);
+    assert!(stage.there.is_connected().await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_the_plugin_refuses_is_given_up_alone_and_loudly() -> Outcome {
     let stage = Stage::set("").await?;
     stage

@@ -6,6 +6,7 @@
 
 mod bus_socket;
 mod given_up;
+mod greed;
 mod lies;
 mod poll;
 mod publish;

@@ -31,6 +31,12 @@ async fn a_message_over_which_the_publisher_overflows_its_stack_is_given_up_alon
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_over_which_the_publisher_calls_the_host_without_end_is_given_up_alone() -> Outcome
+{
+    the_poisoned_message_is_given_up_alone("fault:calls-publish", "limits.cpu_ms").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn several_poisoned_messages_are_given_up_and_the_rest_stays_in_order() -> Outcome {
     const POISONED: [u64; 4] = [0, 1, 30, 59];
     let stage = Stage::set("").await?;

@@ -109,6 +109,21 @@ async fn the_server_that_began_dies_while_another_leaves_and_the_others_arrive()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_dies_that_has_left_and_waits_for_the_last_and_the_others_arrive() -> Outcome {
+    let scene = Scene::begin("redis", &[PATIENT, WATCHFUL]).await?;
+    let dead = scene.server(1).node().await?;
+    let load = scene.load(&[0, 2]);
+    let asked = with_one_that_cannot_leave(&scene).await?;
+    scene.server(1).kill().await?;
+    scene.ways[2].resume();
+    assert_eq!(result(asked).await?["gone"], json!([dead]));
+    let living = [&**scene.server(0), &**scene.server(2)];
+    assert_all_on(&living, "redis-streams").await?;
+    load.assert_nothing_lost().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_dies_before_it_has_left_and_the_others_arrive() -> Outcome {
     let scene = Scene::begin("redis", &[PATIENT, WATCHFUL]).await?;
     let dead = scene.server(2).node().await?;

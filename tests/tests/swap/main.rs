@@ -16,6 +16,8 @@ mod verdict;
 mod abort;
 mod backend;
 mod death;
+mod file;
+mod operator;
 mod round;
 mod survivors;
 

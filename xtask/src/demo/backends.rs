@@ -3,6 +3,7 @@
 
 use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -11,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use super::postgres::Postgres;
 use crate::{process::say, setup};
 
 /// How long a server may take until it answers.
@@ -20,7 +22,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Servers that run, and what the nodes' configuration says of them.
 #[derive(Default)]
 pub(super) struct Backends {
-    running: Vec<Child>,
+    redis: Option<Child>,
+    postgres: Option<Postgres>,
     pub(super) configuration: String,
 }
 
@@ -36,22 +39,23 @@ impl Backends {
             Some(program) => backends.redis(&program, folder)?,
             None => say("no redis-server: the transports `redis` and `redis-streams` are left out"),
         }
+        match setup::postgres_programs() {
+            Some(programs) => backends.postgres(&programs)?,
+            None => say("no PostgreSQL: the transport `postgres` is left out"),
+        }
         Ok(backends)
     }
 
     fn redis(&mut self, program: &Path, folder: &Path) -> Result<()> {
         let port = free_port()?;
-        let server = Command::new(program)
+        let server = apart(&mut Command::new(program))
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--port", &port.to_string()])
             .arg("--dir")
             .arg(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        self.running.push(server);
+        self.redis = Some(server);
         wait_until_it_listens("redis-server", port)?;
         self.configuration.push_str(&format!(
             "\n[connections.redis.main]\n\
@@ -63,11 +67,38 @@ impl Backends {
         ));
         Ok(())
     }
+
+    fn postgres(&mut self, programs: &Path) -> Result<()> {
+        let port = free_port()?;
+        let Some(server) = Postgres::start(programs, port)? else {
+            say("PostgreSQL does not run as root, and there is no user `postgres`: it is left out");
+            return Ok(());
+        };
+        self.postgres = Some(server);
+        wait_until_it_listens("postgres", port)?;
+        self.configuration.push_str(&format!(
+            "\n[connections.postgres.main]\n\
+             url = \"postgres://postgres@127.0.0.1:{port}/postgres\"\n\
+             [transports.postgres]\n\
+             grants = {{ postgres = [\"main\"] }}\n"
+        ));
+        Ok(())
+    }
+}
+
+/// Silent, and in a group of its own: a Ctrl-C is for the nodes, which still need their backend
+/// while they say goodbye.
+pub(super) fn apart(command: &mut Command) -> &mut Command {
+    command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
 }
 
 impl Drop for Backends {
     fn drop(&mut self) {
-        for server in &mut self.running {
+        if let Some(server) = &mut self.redis {
             // It has ended already, or ends now.
             let _ = server.kill();
             let _ = server.wait();

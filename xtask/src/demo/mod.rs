@@ -32,6 +32,7 @@ use node::{Line, Node, Start};
 mod backends;
 mod node;
 mod page;
+mod postgres;
 
 pub(crate) const COMMAND: cli::Command = cli::Command {
     name: "demo",
@@ -44,7 +45,7 @@ With --all, the page has a menu that moves all of them to another transport whil
 
 Usage: cargo xtask demo [--all] [--nodes N] [--port PORT] [--no-browser]
 
-  --all         also start what other transports need (redis-server), if it is installed
+  --all         also start what other transports need (Redis, PostgreSQL), if it is installed
   --nodes N     how many nodes, 1 to 16 [default: 3]
   --port PORT   the first node listens here, the next on the ports after it [default: free ones]
   --no-browser  do not open the pages of the first two nodes",

@@ -52,6 +52,11 @@ pub(crate) fn redis_server() -> Option<std::path::PathBuf> {
     redis::program()
 }
 
+/// The folder of Postgres' programs, if there are any.
+pub(crate) fn postgres_programs() -> Option<std::path::PathBuf> {
+    postgres::programs()
+}
+
 /// What a command is about to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Task {

@@ -23,9 +23,13 @@ const PGBOUNCER: [&str; 3] = [
     "/usr/local/bin/pgbouncer",
 ];
 
+/// The folder of the newest server's programs.
+pub(super) fn programs() -> Option<PathBuf> {
+    env::var_os(VARIABLE).map(PathBuf::from).or_else(newest)
+}
+
 pub(super) fn find() -> Found {
-    let folder = env::var_os(VARIABLE).map(PathBuf::from).or_else(newest);
-    let Some(folder) = folder else {
+    let Some(folder) = programs() else {
         return Found::Missing(format!("no `initdb` in {USUAL}/*/bin"));
     };
     let text = match output(Command::new(folder.join("postgres")).arg("--version")) {

@@ -1,9 +1,7 @@
 //! One batch on one connection: all of it is sent before anything is awaited, and what comes back
 //! says whether the transaction took place.
 //!
-//! Statements are not prepared under a name. That costs Postgres a tenth of a millisecond of
-//! planning for each, however many rows it carries, and it is what makes a pooler in transaction
-//! mode possible without an agreement about its settings.
+//! What a connection has executed before is prepared (`prepared.rs`), but for free SQL.
 
 use std::{future::Future, pin::Pin};
 
@@ -15,6 +13,7 @@ use tokio_postgres::{
 
 use super::{
     Failure, PostgresError,
+    prepared::{self, Prepared},
     statement::{Compiled, Outcome, Reads, Statement, Value, read},
     trouble::Trouble,
 };
@@ -52,6 +51,7 @@ type Pending<'a> = Pin<Box<dyn Future<Output = Result<RowStream, Error>> + Send 
 /// Dropped half-way, the connection must be dropped as well.
 pub(super) async fn run(
     client: &Client,
+    prepared: &mut Prepared,
     statements: &[Statement],
     compiled: Vec<Compiled<'_>>,
     max_reply_bytes: usize,
@@ -64,10 +64,10 @@ pub(super) async fn run(
         is_read: statements.iter().all(Statement::is_read),
     };
     match (has_sql, compiled.len()) {
-        (true, _) => batch.free(compiled).await,
+        (true, _) => batch.free(prepared, compiled).await,
         // A statement alone is a transaction.
-        (false, 1) => batch.pipelined(compiled, false).await,
-        (false, _) => batch.pipelined(compiled, true).await,
+        (false, 1) => batch.pipelined(prepared, compiled, false).await,
+        (false, _) => batch.pipelined(prepared, compiled, true).await,
     }
 }
 
@@ -101,20 +101,34 @@ impl From<Error> for Fault {
 
 impl Batch<'_> {
     /// Everything in one round trip.
-    async fn pipelined(&mut self, compiled: Vec<Compiled<'_>>, framed: bool) -> (Fate, After) {
+    async fn pipelined(
+        &mut self,
+        prepared: &mut Prepared,
+        compiled: Vec<Compiled<'_>>,
+        framed: bool,
+    ) -> (Fate, After) {
         let reads: Vec<Reads> = compiled.iter().map(|one| one.reads).collect();
         let client = self.client;
         if client.is_closed() {
             return (Fate::NotSent, After::Bad);
         }
+        let by = match prepared.of(client, &compiled).await {
+            Ok(by) => by,
+            Err((index, error)) => {
+                return match error.as_db_error() {
+                    Some(refusal) => refused(Some(index), refusal),
+                    None => (Fate::NotSent, After::Bad),
+                };
+            }
+        };
         // Each is sent when it is polled first, so they are polled in order, once. Some may be
         // answered already.
         let begin = maybe_done(begin(client, framed));
         pin_mut!(begin);
         let _sent = poll!(begin.as_mut());
         let mut pending = Vec::with_capacity(compiled.len());
-        for one in compiled {
-            let mut sent = Box::pin(maybe_done(send(client, one)));
+        for (one, by) in compiled.into_iter().zip(by) {
+            let mut sent = Box::pin(maybe_done(send(client, by, one)));
             if poll!(sent.as_mut()).is_ready()
                 && let Some(Err(error)) = sent.as_mut().output_mut()
                 && error.as_db_error().is_none()
@@ -181,7 +195,11 @@ impl Batch<'_> {
 
     /// With free SQL the results are looked at before the commit, because they may be of any type;
     /// and the session is cleaned, because it may have been changed.
-    async fn free(&mut self, compiled: Vec<Compiled<'_>>) -> (Fate, After) {
+    async fn free(
+        &mut self,
+        prepared: &mut Prepared,
+        compiled: Vec<Compiled<'_>>,
+    ) -> (Fate, After) {
         if let Err(error) = self.client.batch_execute(BEGIN).await {
             return match (error.as_db_error(), error.is_closed()) {
                 (Some(refusal), _) => refused(None, refusal),
@@ -196,7 +214,7 @@ impl Batch<'_> {
         let mut outcomes = Vec::with_capacity(compiled.len());
         for (index, one) in compiled.into_iter().enumerate() {
             let reads = one.reads;
-            let result = match send(self.client, one).await {
+            let result = match send(self.client, None, one).await {
                 Ok(rows) => self.collect(rows, reads).await,
                 Err(error) => Err(Fault::from(error)),
             };
@@ -215,6 +233,7 @@ impl Batch<'_> {
             }
         }
         let commit = self.client.batch_execute("COMMIT");
+        prepared.forget();
         let discard = self.client.batch_execute("DISCARD ALL");
         let (committed, discarded) = futures_util::join!(commit, discard);
         match committed {
@@ -273,8 +292,21 @@ async fn commit(client: &Client, framed: bool) -> Result<(), Error> {
     }
 }
 
-fn send<'a>(client: &'a Client, one: Compiled<'a>) -> Pending<'a> {
-    Box::pin(async move { client.query_typed_raw(&one.text, one.params).await })
+fn send<'a>(
+    client: &'a Client,
+    by: Option<tokio_postgres::Statement>,
+    one: Compiled<'a>,
+) -> Pending<'a> {
+    Box::pin(async move {
+        match by {
+            Some(statement) => {
+                let params = one.params.into_iter().map(|(param, _)| param);
+                let params: Vec<_> = params.collect();
+                client.query_raw(&statement, params).await
+            }
+            None => client.query_typed_raw(&one.text, one.params).await,
+        }
+    })
 }
 
 /// It cannot be put into a message, for example because it is over the protocol's limit. The
@@ -286,7 +318,7 @@ fn is_unwritable(error: &Error) -> bool {
 
 /// The server said no: then nothing of the transaction took place, whatever the reason.
 fn refused(index: Option<usize>, error: &DbError) -> (Fate, After) {
-    let after = match is_leaving(error) {
+    let after = match is_leaving(error) || is_stale(error) {
         true => After::Bad,
         false => After::Good,
     };
@@ -298,7 +330,7 @@ pub(super) fn refusal(index: Option<usize>, error: &DbError) -> PostgresError {
     let code = error.code();
     let shown = code.code();
     let text = format!("{} ({shown})", error.message());
-    if is_passing(error) || is_leaving(error) {
+    if is_passing(error) || is_leaving(error) || is_stale(error) {
         PostgresError::Unavailable(text)
     } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         PostgresError::Denied(format!("Postgres refuses it to this server's role: {text}"))
@@ -316,6 +348,10 @@ pub(super) fn refusal(index: Option<usize>, error: &DbError) -> PostgresError {
 fn is_leaving(error: &DbError) -> bool {
     !matches!(error.parsed_severity(), Some(Severity::Error) | None)
         || *error.code() == SqlState::READ_ONLY_SQL_TRANSACTION
+}
+
+fn is_stale(error: &DbError) -> bool {
+    prepared::is_stale(error.code(), error.message())
 }
 
 /// Will it work later, as it is?

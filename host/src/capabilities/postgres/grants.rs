@@ -52,6 +52,28 @@ impl PostgresRights {
         problems
     }
 
+    fn in_words(&self, asks: bool) -> String {
+        let listed = |what: &str, list: &Option<Vec<Prefix>>| match list {
+            Some(list) if !list.is_empty() => {
+                let names: Vec<String> = list.iter().map(Prefix::shown).collect();
+                format!("{what} {}", names.join(" "))
+            }
+            None if !asks => format!("all {what}"),
+            _ => format!("no {what}"),
+        };
+        let mut words = vec![
+            listed("tables", &self.tables),
+            listed("channels", &self.channels),
+        ];
+        if self.create.unwrap_or(!asks) {
+            words.push("may create them".to_owned());
+        }
+        if self.sql == Some(true) {
+            words.push("free SQL".to_owned());
+        }
+        words.join(", ")
+    }
+
     fn allows(&self, wanted: Wanted<'_>, asks: bool) -> bool {
         let listed = |list: &Option<Vec<Prefix>>, covers: &dyn Fn(&Prefix) -> bool| match list {
             Some(list) => list.iter().any(covers),
@@ -132,6 +154,21 @@ impl PostgresPermit {
 
     pub(super) fn plugin(&self) -> &str {
         &self.plugin
+    }
+
+    /// For people, on one line.
+    pub(crate) fn in_words(&self) -> String {
+        let words = |all: &[PostgresRights], asks| {
+            let each: Vec<String> = all.iter().map(|rights| rights.in_words(asks)).collect();
+            each.join(", or ")
+        };
+        let asked = words(&self.asked, true);
+        match &self.allowed {
+            Some(allowed) if !allowed.contains(&PostgresRights::default()) => {
+                format!("{asked}; of that {}", words(allowed, false))
+            }
+            _ => asked,
+        }
     }
 
     /// May this statement be executed?

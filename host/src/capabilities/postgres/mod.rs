@@ -22,6 +22,7 @@ mod grants;
 pub(crate) mod link;
 mod options;
 mod pool;
+mod prepared;
 mod statement;
 mod status;
 mod subscription;

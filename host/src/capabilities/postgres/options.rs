@@ -36,6 +36,10 @@ pub struct PostgresOptions {
     /// The way to the same database for LISTEN, if it is another one: past PgBouncer, or through it
     /// in session mode. Default: `url`.
     pub listen_url: Option<PostgresUrl>,
+    /// Are statements prepared once for each connection? Behind a pooler in transaction mode they
+    /// must not be, unless it keeps track of them (PgBouncer 1.21 with `max_prepared_statements`).
+    /// Default: if there is no `listen_url`, because such a pooler needs one.
+    pub prepare: Option<bool>,
     /// The user. Goes before the one in the URLs.
     pub username: Option<String>,
     /// The password. Goes before the one in the URLs.
@@ -76,6 +80,7 @@ impl Default for PostgresOptions {
         Self {
             url: None,
             listen_url: None,
+            prepare: None,
             username: None,
             password: None,
             tls: TlsOptions::default(),
@@ -103,6 +108,10 @@ impl PostgresOptions {
             url: Some(url),
             ..Self::default()
         }
+    }
+
+    pub(super) fn prepares(&self) -> bool {
+        self.prepare.unwrap_or(self.listen_url.is_none())
     }
 
     /// Where statements go, and where LISTEN goes.

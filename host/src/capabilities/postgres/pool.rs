@@ -19,6 +19,7 @@ use super::{
     batch::{self, After, Fate},
     connect::{Connector, Wire},
     options::PostgresOptions,
+    prepared::Prepared,
     statement::{Compiled, Outcome, Statement},
     status::Health,
     trouble::Trouble,
@@ -51,6 +52,7 @@ struct State {
 /// A connection and the task that moves its bytes. It ends with the value.
 pub(super) struct Link {
     client: Client,
+    prepared: Prepared,
     task: JoinHandle<()>,
 }
 
@@ -112,14 +114,14 @@ impl Pool {
         };
         let _slot = slot.map_err(|_| closed())?;
         loop {
-            let link = self.link().await?;
+            let mut link = self.link().await?;
             if waits && let Some(open_at) = self.closed_until() {
                 sleep_until(open_at).await;
                 until = Instant::now() + self.options.command_timeout;
             }
             let compiled: Result<Vec<_>, _> = statements.iter().map(Statement::compile).collect();
             let since = Instant::now();
-            let (fate, after) = self.watched(&link, statements, compiled?, until).await;
+            let (fate, after) = self.watched(&mut link, statements, compiled?, until).await;
             let is_unknown = matches!(fate, Fate::Unknown(_));
             if is_unknown || since.elapsed() >= self.options.ping_timeout {
                 self.was_away(is_unknown);
@@ -158,13 +160,16 @@ impl Pool {
     /// repetition.
     async fn watched(
         &self,
-        link: &Link,
+        link: &mut Link,
         statements: &[Statement],
         compiled: Vec<Compiled<'_>>,
         until: Instant,
     ) -> (Fate, After) {
         let limit = self.options.max_reply_bytes;
-        let run = Box::pin(batch::run(&link.client, statements, compiled, limit));
+        let Link {
+            client, prepared, ..
+        } = link;
+        let run = Box::pin(batch::run(client, prepared, statements, compiled, limit));
         let clock = Box::pin(sleep_until(until));
         let run = match select(run, clock).await {
             Either::Left((result, _)) => return result,
@@ -174,7 +179,7 @@ impl Pool {
             connection = %self.health.name(),
             "a batch takes longer than `command_timeout_ms` and is cancelled"
         );
-        let token = link.client.cancel_token();
+        let token = client.cancel_token();
         self.connector.cancel(token, CANCEL_TIMEOUT).await;
         match timeout(CANCEL_TIMEOUT, run).await {
             Ok((fate, _)) => (fate, After::Bad),
@@ -216,6 +221,7 @@ impl Pool {
                 self.health.up();
                 Ok(Link {
                     client,
+                    prepared: Prepared::new(self.options.prepares()),
                     task: tokio::spawn(drive(
                         wire,
                         self.connector.clone(),

@@ -88,6 +88,16 @@ impl Notify {
 
     /// The function is called for each element in turn; a scan of a function is never parallel.
     fn plain(&self) -> Compiled<'_> {
+        if let [alone] = self.notices.as_slice() {
+            return Compiled {
+                text: "SELECT count(pg_notify($1::text, $2::text)), NULL::int8[]".to_owned(),
+                params: vec![
+                    (Box::new(alone.channel.as_str()) as Param<'_>, Type::TEXT),
+                    (Box::new(alone.payload.as_str()), Type::TEXT),
+                ],
+                reads: Reads::CountAndIds,
+            };
+        }
         let channels: Vec<&str> = self.notices.iter().map(|n| n.channel.as_str()).collect();
         let payloads: Vec<&str> = self.notices.iter().map(|n| n.payload.as_str()).collect();
         Compiled {

@@ -208,9 +208,6 @@ async fn a_batch_of_any_make_takes_one_round_trip() {
     server.psql(ATTACHMENTS);
     let proxy = Proxy::start(server.port).await;
     let postgres = at(&proxy.url());
-    run(&postgres, &[notify([inline("c", "warm")])])
-        .await
-        .unwrap();
     let body = vec![7; 16 << 10];
     let mixed = (0..50).flat_map(|n| {
         [
@@ -219,16 +216,21 @@ async fn a_batch_of_any_make_takes_one_round_trip() {
         ]
     });
     let mixed = notify_stored(mixed, true);
+    let batches = [
+        vec![notify([inline("c", "x")])],
+        vec![mixed.clone()],
+        vec![insert(&[b"x"]), mixed, select(keys(&[1, 2]), 10)],
+    ];
+    // The second time a connection meets a statement it is prepared.
+    for statements in batches.iter().chain(&batches) {
+        run(&postgres, statements).await.unwrap();
+    }
     // A long way: what takes one round trip takes little more, what takes two takes twice as long.
     let way = Duration::from_millis(600);
     proxy.delay(way);
-    for statements in [
-        vec![notify([inline("c", "x")])],
-        vec![mixed.clone()],
-        vec![insert(&[b"x"]), mixed.clone(), select(keys(&[1, 2]), 10)],
-    ] {
+    for statements in &batches {
         let since = Instant::now();
-        run(&postgres, &statements).await.unwrap();
+        run(&postgres, statements).await.unwrap();
         let took = since.elapsed();
         assert!(
             took >= way && took < way * 2,
@@ -244,6 +246,62 @@ async fn a_batch_of_any_make_takes_one_round_trip() {
     let patient = Postgres::new("main", options).unwrap();
     run(&patient, &[sql("SELECT 1")]).await.unwrap();
     assert!(since.elapsed() > way * 3, "begin, the statement, commit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_again_is_prepared_and_what_comes_once_is_not() {
+    let server = Server::start();
+    server.psql(ATTACHMENTS);
+    for (prepare, expected) in [(None, 1), (Some(false), 0)] {
+        let mut options = options(&server.url());
+        options.pool_size = 1;
+        options.prepare = prepare;
+        let postgres = Postgres::new("main", options).unwrap();
+        // Asking cleans the session, so it begins anew each time.
+        let count = sql("SELECT count(*) FROM pg_prepared_statements");
+        for (times, expected) in [(1, 0), (2, expected), (5, expected)] {
+            for _ in 0..times {
+                run(&postgres, &[notify([inline("c", "x")])]).await.unwrap();
+            }
+            let counted = rows(&postgres, count.clone()).await;
+            assert_eq!(
+                counted,
+                [[Value::Integer(expected)]],
+                "{prepare:?}, {times} times"
+            );
+        }
+    }
+    // Behind a pooler nothing is, unless the operator says so.
+    let mut options = options(&server.url());
+    options.listen_url = options.url.clone();
+    assert!(!options.prepares());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_prepared_survives_a_table_that_is_made_anew() {
+    let server = Server::start();
+    server.psql(ATTACHMENTS);
+    let mut options = options(&server.url());
+    options.pool_size = 1;
+    let postgres = Postgres::new("main", options).unwrap();
+    let batch = [insert(&[b"a"]), select(Filter::All, 10)];
+    for _ in 0..3 {
+        run(&postgres, &batch).await.unwrap();
+    }
+    server.psql("DROP TABLE t");
+    let error = run(&postgres, &batch).await.unwrap_err();
+    assert!(matches!(error, PostgresError::Failed(_)), "{error:?}");
+    server.psql(ATTACHMENTS);
+    let outcomes = run(&postgres, &batch).await.unwrap();
+    assert_eq!(outcomes[1].rows, [row(1, b"a")]);
+    // Another type than before: what was prepared is of no use, and the next connection is.
+    server.psql("DROP TABLE t");
+    server.psql("CREATE TABLE t (id serial, payload bytea)");
+    let until = Instant::now() + PATIENCE;
+    while let Err(error) = run(&postgres, &batch).await {
+        assert!(matches!(error, PostgresError::Unavailable(_)), "{error:?}");
+        assert!(Instant::now() < until, "{error:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
