@@ -10,16 +10,15 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    DEADLINE, Error, Parser, Process,
+    Error, Parser, Process,
     programs::{self, Role},
-    wait::note,
+    wait::{note, patience},
 };
 
 /// What the process prints when it takes commands.
@@ -215,7 +214,7 @@ impl Clients {
     /// Connects a client and waits until the server's handlers are in place.
     ///
     /// # Errors
-    /// [`Error::Refused`] if it cannot connect within [`DEADLINE`].
+    /// [`Error::Refused`] if it cannot connect within [`DEADLINE`](crate::DEADLINE).
     pub async fn connect(&self, url: &str, how: Connect) -> Result<Client, Error> {
         self.open(url, how, None).await
     }
@@ -281,7 +280,7 @@ impl Client {
     /// Waits until there are at least `count` events of this name and returns what there is.
     ///
     /// # Errors
-    /// [`Error::Refused`] with what has arrived when there are fewer after [`DEADLINE`].
+    /// [`Error::Refused`] with what has arrived when there are fewer after [`DEADLINE`](crate::DEADLINE).
     pub async fn wait_for(&self, event: &str, count: usize) -> Result<Vec<Value>, Error> {
         let args = json!({ "event": event, "count": count, "deadline_ms": deadline_ms() });
         let ask = self.ask("wait_for", args);
@@ -310,7 +309,7 @@ impl Client {
     /// Sends an event and returns the arguments of the server's acknowledgement.
     ///
     /// # Errors
-    /// [`Error::Refused`] when there is none after [`DEADLINE`].
+    /// [`Error::Refused`] when there is none after [`DEADLINE`](crate::DEADLINE).
     pub async fn emit_with_ack(&self, event: &str, args: Value) -> Result<Value, Error> {
         let args = json!({ "event": event, "args": args, "deadline_ms": deadline_ms() });
         self.ask("emit_with_ack", args).await
@@ -328,7 +327,7 @@ impl Client {
     /// compare the result with [`Tally::perfect`].
     ///
     /// # Errors
-    /// [`Error::Refused`] with the tally when nothing arrives for [`DEADLINE`] and there are fewer.
+    /// [`Error::Refused`] with the tally when nothing arrives for [`DEADLINE`](crate::DEADLINE) and there are fewer.
     pub async fn wait_for_flood(&self, stream: &str, count: u64) -> Result<Tally, Error> {
         let args = json!({ "stream": stream, "count": count, "quiet_ms": deadline_ms() });
         let ask = self.ask("wait_for_flood", args);
@@ -340,7 +339,7 @@ impl Client {
     /// it.
     ///
     /// # Errors
-    /// [`Error::Refused`] when it is still connected after [`DEADLINE`].
+    /// [`Error::Refused`] when it is still connected after [`DEADLINE`](crate::DEADLINE).
     pub async fn wait_until_disconnected(&self) -> Result<String, Error> {
         let args = json!({ "deadline_ms": deadline_ms() });
         let ask = self.ask("wait_until_disconnected", args);
@@ -400,5 +399,5 @@ impl Client {
 }
 
 fn deadline_ms() -> u128 {
-    Duration::as_millis(&DEADLINE)
+    patience().as_millis()
 }

@@ -1,6 +1,6 @@
 //! Waiting for a condition instead of sleeping.
 
-use std::{cell::RefCell, fmt::Debug, future::Future, time::Duration};
+use std::{cell::RefCell, fmt::Debug, future::Future, sync::OnceLock, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -12,6 +12,19 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Pause between two looks at a condition that nobody reports.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+static PATIENCE: OnceLock<Duration> = OnceLock::new();
+
+/// From now on no wait in this process takes longer than this, nor than [`DEADLINE`]. The first choice
+/// counts.
+pub(crate) fn choose_patience(patience: Duration) {
+    PATIENCE.get_or_init(|| patience.min(DEADLINE));
+}
+
+/// How long a wait takes at most in this process.
+pub(crate) fn patience() -> Duration {
+    PATIENCE.get().copied().unwrap_or(DEADLINE)
+}
 
 thread_local! {
     /// What was last waited for on this thread. A scenario runs on one.
@@ -31,7 +44,7 @@ pub(crate) fn waited_for() -> String {
 /// Looks until `is_met` accepts what `look` sees, and returns that.
 ///
 /// # Errors
-/// [`Error::Deadline`] after [`DEADLINE`], with what was seen last; errors of `look` at once.
+/// [`Error::Deadline`] after [`DEADLINE`] (sooner where a check has less patience), with what was seen last; errors of `look` at once.
 pub async fn until<T, Fut>(
     what: impl Into<String>,
     mut look: impl FnMut() -> Fut,
@@ -42,7 +55,7 @@ where
     Fut: Future<Output = Result<T, Error>>,
 {
     let what = what.into();
-    let give_up = Instant::now() + DEADLINE;
+    let give_up = Instant::now() + patience();
     loop {
         let seen = look().await?;
         note(|| format!("{what}; instead: {seen:.200?}"));
@@ -53,7 +66,7 @@ where
             return Err(Error::Deadline {
                 what,
                 seen: format!("{seen:?}"),
-                deadline: DEADLINE,
+                deadline: patience(),
             });
         }
         sleep(LOOK_EVERY).await;

@@ -95,12 +95,12 @@ found! {
         "order::a_hundred_thousand_small_events_arrive_complete_and_in_order",
         ["first_fault", "expected"];
     lost_events_are_found: "drops" breaks
-        "order::events_for_different_rooms_stay_in_order", ["skipped: 1", "number 100: expected 99"];
+        "order::events_for_different_rooms_stay_in_order", ["number 100: expected 99"];
     repeated_events_are_found: "repeats" breaks
-        "order::events_for_different_rooms_stay_in_order", ["late: 1", "number 99: came after 99"];
+        "order::events_for_different_rooms_stay_in_order", ["came after"];
     a_transport_that_says_it_has_sent_what_it_has_not_is_found: "lies" breaks
         "order::a_hundred_thousand_small_events_arrive_complete_and_in_order",
-        ["first_fault", "expected"];
+        ["first_fault"];
     a_poll_that_never_returns_is_found: "hangs" breaks
         "order::a_hundred_thousand_small_events_arrive_complete_and_in_order",
         ["a server says:", "poll", "limits.cpu_ms"];
@@ -108,13 +108,13 @@ found! {
         "memory::what_instances_keep_does_not_grow_with_what_they_have_done",
         ["it keeps what it should forget", "publisher"];
     binary_data_that_changes_is_found: "mangles" breaks
-        "broadcast::binary_parts_arrive_in_their_places", ["ff"];
+        "broadcast::binary_parts_arrive_in_their_places", ["00fe80"];
     excepted_rooms_that_get_events_are_found: "ignores-except" breaks
         "broadcast::an_excepted_room_gets_nothing", ["client"];
     answers_that_are_forgotten_are_found: "forgets" breaks
         "requests::the_sockets_of_all_servers_are_found", ["left:", "right:"];
     answers_in_the_name_of_another_node_are_found: "impersonates" breaks
-        "sockets::sockets_are_found_with_their_servers_and_rooms", ["somebody-else"];
+        "sockets::sockets_are_found_with_their_servers_and_rooms", ["asked node"];
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ use crate::{
     scenarios::{self, Scenario, Setting},
     transport::Capabilities,
     until,
+    wait::choose_patience,
 };
 
 /// Clusters that are tried at the same time at most, whatever the machine has. Each has three servers.
@@ -135,6 +136,8 @@ impl Check {
             let file = self.plugin.display();
             return Err(CheckError::Refused(format!("{file}: {reason}")));
         }
+        // A wait that ends within the limit says what there is instead.
+        choose_patience(self.limit / 2);
         let scratch = Scratch::new()?;
         let stranger = Stranger::new(&file, self.config.as_deref(), scratch.path())?;
         let jobs = match (stranger.may_share_its_backend(), self.jobs) {

@@ -18,8 +18,10 @@ use crate::{
     wait::{note, waited_for},
 };
 
-/// Most characters of a line in a report.
-const MAX_LINE: usize = 400;
+/// Most characters of a line in a report: of its beginning, and of its end if it is longer, because that
+/// is where an assertion has what was expected.
+const MAX_HEAD: usize = 300;
+const MAX_TAIL: usize = 150;
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -142,10 +144,13 @@ fn one_line(text: &str) -> String {
         .map(|word| word.replace(char::is_control, "\u{fffd}"))
         .collect();
     let line = words.join(" ");
-    match line.char_indices().nth(MAX_LINE) {
-        None => line,
-        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+    let length = line.chars().count();
+    if length <= MAX_HEAD + MAX_TAIL {
+        return line;
     }
+    let head: String = line.chars().take(MAX_HEAD).collect();
+    let tail: String = line.chars().skip(length - MAX_TAIL).collect();
+    format!("{head} … {tail}")
 }
 
 #[cfg(test)]
@@ -185,6 +190,8 @@ mod tests {
     #[test]
     fn a_line_is_one_line_and_not_endless() {
         assert_eq!(one_line(" a\n  b\u{1b}[2J "), "a b\u{fffd}[2J");
-        assert_eq!(one_line(&"x".repeat(1000)).chars().count(), 401);
+        let long = one_line(&format!("begin{}end", "x".repeat(1000)));
+        assert!(long.starts_with("begin") && long.ends_with("end"), "{long}");
+        assert_eq!(long.chars().count(), 453);
     }
 }
