@@ -25,6 +25,7 @@ pub(crate) struct Status {
     buses: BTreeMap<String, Bus>,
     redis: BTreeMap<String, Redis>,
     postgres: BTreeMap<String, Postgres>,
+    tcp: BTreeMap<String, Tcp>,
     switch: Option<Switch>,
 }
 
@@ -36,6 +37,25 @@ struct Switch {
     phase: String,
     to: Option<String>,
     signpost: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Tcp {
+    sockets: Vec<Socket>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Socket {
+    name: String,
+    state: String,
+    since_ms: u64,
+    endpoint: Option<String>,
+    last_error: Option<String>,
+    lost_connections: u64,
+    waiting_bytes: u64,
+    unsent_bytes: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -160,6 +180,9 @@ pub(crate) fn lines(status: &Status) -> Vec<String> {
     }
     for (name, postgres) in &status.postgres {
         page.postgres(name, postgres);
+    }
+    for (name, tcp) in &status.tcp {
+        page.tcp(name, tcp);
     }
     page.nodes(&status.nodes);
     page.0
@@ -302,6 +325,32 @@ impl Page {
         self.trouble("last error", postgres.last_error.as_ref());
         for subscription in &postgres.subscriptions {
             self.trouble("trouble", subscription.trouble.as_ref());
+        }
+    }
+
+    fn tcp(&mut self, name: &str, tcp: &Tcp) {
+        self.add(
+            &label("tcp", name),
+            &counted(tcp.sockets.len() as u64, "socket", "sockets"),
+        );
+        for socket in &tcp.sockets {
+            let place = match &socket.endpoint {
+                Some(endpoint) => format!(" ({endpoint})"),
+                None => String::new(),
+            };
+            self.add(
+                "",
+                &format!(
+                    "{} {}{place} for {}, lost {}, {} waiting here, {} on their way",
+                    socket.name,
+                    socket.state,
+                    time(socket.since_ms),
+                    counted(socket.lost_connections, "time", "times"),
+                    bytes(socket.waiting_bytes),
+                    bytes(socket.unsent_bytes),
+                ),
+            );
+            self.trouble("last error", socket.last_error.as_ref());
         }
     }
 

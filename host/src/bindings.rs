@@ -10,7 +10,7 @@
 )]
 
 wasmtime::component::bindgen!({
-    path: ["../wit/transport", "../wit/bus", "../wit/redis", "../wit/postgres"],
+    path: ["../wit/transport", "../wit/bus", "../wit/redis", "../wit/postgres", "../wit/tcp"],
     inline: "
         package switchboard:host;
         world plugin {
@@ -18,6 +18,7 @@ wasmtime::component::bindgen!({
             import switchboard:bus/bus@0.1.0;
             import switchboard:redis/redis@0.1.0;
             import switchboard:postgres/postgres@0.1.0;
+            import switchboard:tcp/tcp@0.1.0;
         }
     ",
     world: "switchboard:host/plugin",
@@ -35,6 +36,7 @@ wasmtime::component::bindgen!({
         "switchboard:redis/redis.subscription": crate::capabilities::redis::SubscriptionHandle,
         "switchboard:postgres/postgres.client": crate::capabilities::postgres::ClientHandle,
         "switchboard:postgres/postgres.subscription": crate::capabilities::postgres::SubscriptionHandle,
+        "switchboard:tcp/tcp.socket": crate::capabilities::tcp::SocketHandle,
     },
 });
 
@@ -46,4 +48,5 @@ pub(crate) const INTERFACES: &[&str] = &[
     "switchboard:bus/bus@0.1.0",
     "switchboard:redis/redis@0.1.0",
     "switchboard:postgres/postgres@0.1.0",
+    "switchboard:tcp/tcp@0.1.0",
 ];

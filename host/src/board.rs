@@ -247,6 +247,7 @@ impl Board {
                 .as_ref()
                 .map(|line| line.postgres())
                 .unwrap_or_default(),
+            tcp: home.as_ref().map(|line| line.tcp()).unwrap_or_default(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    capabilities::{bus::BusStatus, postgres::PostgresStatus, redis::RedisStatus},
+    capabilities::{bus::BusStatus, postgres::PostgresStatus, redis::RedisStatus, tcp::TcpStatus},
     cluster::{ClusterNode, Stats, SwitchReport},
     transport::TransportStatus,
 };
@@ -41,6 +41,8 @@ pub struct Status {
     pub redis: BTreeMap<String, RedisStatus>,
     /// The Postgres connections that it uses, by name.
     pub postgres: BTreeMap<String, PostgresStatus>,
+    /// The connections over TCP that it uses, by name.
+    pub tcp: BTreeMap<String, TcpStatus>,
 }
 
 /// Another node, as this server sees it.

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use crate::{
-    Cluster, Error, Postgres, Redis, RedisCluster, Sentinel,
+    Cluster, Error, Nats, Postgres, Redis, RedisCluster, Sentinel,
     transport::{bus_path, text},
 };
 
@@ -29,6 +29,8 @@ pub enum Backend {
     Sentinel,
     /// A Postgres server of the cluster's own.
     Postgres,
+    /// A NATS server of the cluster's own.
+    Nats,
 }
 
 /// One that runs; it ends with this value.
@@ -39,6 +41,7 @@ pub(crate) enum Running {
     RedisCluster(RedisCluster),
     Sentinel(Box<Sentinel>),
     Postgres(Box<Postgres>),
+    Nats(Box<Nats>),
 }
 
 impl Backend {
@@ -53,6 +56,7 @@ impl Backend {
             Self::RedisCluster => Running::RedisCluster(RedisCluster::start(MASTERS).await?),
             Self::Sentinel => Running::Sentinel(Box::new(Sentinel::start().await?)),
             Self::Postgres => Running::Postgres(Box::new(Postgres::start().await?)),
+            Self::Nats => Running::Nats(Box::new(Nats::start().await?)),
         })
     }
 }
@@ -70,6 +74,10 @@ impl Running {
                 ("redis", entry("sentinel", Value::Table(at)))
             }
             Self::Postgres(postgres) => ("postgres", entry("url", Value::String(postgres.url()))),
+            Self::Nats(nats) => (
+                "tcp",
+                entry("addresses", list(vec![nats.addr().to_string()])),
+            ),
         })
     }
 }
@@ -80,6 +88,8 @@ pub trait Backends {
     fn redis(&self) -> Option<&Redis>;
     /// The Postgres server, if it is one.
     fn postgres(&self) -> Option<&Postgres>;
+    /// The NATS server, if it is one.
+    fn nats(&self) -> Option<&Nats>;
     /// The Redis Cluster, if it is one.
     fn redis_cluster(&self) -> Option<&RedisCluster>;
     /// The Sentinels of the Redis server, if there are any.
@@ -97,6 +107,13 @@ impl Backends for Cluster {
     fn postgres(&self) -> Option<&Postgres> {
         match self.backend::<Running>()? {
             Running::Postgres(postgres) => Some(postgres),
+            _ => None,
+        }
+    }
+
+    fn nats(&self) -> Option<&Nats> {
+        match self.backend::<Running>()? {
+            Running::Nats(nats) => Some(nats),
             _ => None,
         }
     }

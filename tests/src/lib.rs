@@ -21,6 +21,7 @@
 mod backend;
 pub mod built;
 mod guard;
+mod nats;
 mod node_emitter;
 mod node_script;
 mod node_server;
@@ -29,6 +30,7 @@ mod redis;
 pub mod transport;
 
 pub use backend::{Backend, Backends};
+pub use nats::Nats;
 pub use node_emitter::NodeEmitter;
 pub(crate) use node_script::node_script;
 pub use node_server::{NodeAdapter, NodeLaunch, NodeServers};

@@ -20,7 +20,7 @@ const VARIABLE: &str = "SWITCHBOARD_TEST_TRANSPORT";
 #[macro_export]
 macro_rules! each_transport {
     ($then:ident) => {
-        $then! { local redis redis_sharded redis_streams postgres }
+        $then! { local redis redis_sharded redis_streams postgres nats }
     };
 }
 
@@ -107,6 +107,11 @@ impl Transport {
         Self::postgres()
             .label("postgres_durable")
             .toml("[transports.postgres.options]\ndurable = true")
+    }
+
+    /// The plugin `nats`, which speaks NATS' protocol itself.
+    pub fn nats() -> Self {
+        Self::plugin("nats").backend(Backend::Nats)
     }
 
     /// Some plugin, on a bus, of which no more is expected than of every plugin.

@@ -36,6 +36,11 @@ impl Backoff {
         Self(RETRY_MIN)
     }
 
+    /// Nothing has failed yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.0 == RETRY_MIN
+    }
+
     /// How long to pause now.
     pub(crate) fn pause(&mut self, is_refusal: bool) -> Duration {
         if is_refusal {

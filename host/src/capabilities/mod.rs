@@ -13,6 +13,7 @@ pub mod postgres;
 mod prefix;
 pub mod redis;
 mod secret;
+pub mod tcp;
 mod tls;
 mod wake;
 
@@ -30,6 +31,7 @@ use postgres::{
 pub use prefix::Prefix;
 use redis::{Redis, RedisError, RedisOptions, RedisPermit, RedisState, RedisStatus, Subscription};
 pub use secret::Secret;
+use tcp::{Flow, SocketState, Tcp, TcpError, TcpOptions, TcpPermit, TcpStatus};
 pub use tls::TlsOptions;
 pub(crate) use wake::Wake;
 
@@ -42,6 +44,7 @@ pub(crate) struct Connections {
     buses: Mutex<HashMap<String, Bus>>,
     redis: Mutex<HashMap<String, Redis>>,
     postgres: Mutex<HashMap<String, Postgres>>,
+    tcp: Mutex<HashMap<String, Tcp>>,
 }
 
 impl Connections {
@@ -51,6 +54,7 @@ impl Connections {
             buses: Mutex::default(),
             redis: Mutex::default(),
             postgres: Mutex::default(),
+            tcp: Mutex::default(),
         }
     }
 
@@ -84,6 +88,24 @@ impl Connections {
         Ok(postgres)
     }
 
+    fn tcp(&self, name: &str, options: &TcpOptions) -> Result<Tcp, TcpError> {
+        let mut all = self.lock_tcp();
+        if let Some(tcp) = all.get(name) {
+            return Ok(tcp.clone());
+        }
+        let tcp = Tcp::new(name, options.clone())?;
+        all.insert(name.to_owned(), tcp.clone());
+        Ok(tcp)
+    }
+
+    /// How each open connection over TCP is doing.
+    pub(crate) fn tcp_status(&self) -> BTreeMap<String, TcpStatus> {
+        self.lock_tcp()
+            .iter()
+            .map(|(name, tcp)| (name.clone(), tcp.status()))
+            .collect()
+    }
+
     /// How each open Postgres connection is doing.
     pub(crate) fn postgres_status(&self) -> BTreeMap<String, PostgresStatus> {
         self.lock_postgres()
@@ -108,7 +130,10 @@ impl Connections {
         let mut buses = bus.values();
         let postgres = self.postgres_status();
         let mut postgres = postgres.values().map(|postgres| postgres.state);
-        redis.any(|redis| matches!(redis.state, RedisState::Away | RedisState::Refused))
+        let tcp = self.tcp_status();
+        let mut sockets = tcp.values().flat_map(|tcp| &tcp.sockets);
+        sockets.any(|socket| socket.state == SocketState::Away)
+            || redis.any(|redis| matches!(redis.state, RedisState::Away | RedisState::Refused))
             || postgres.any(|state| matches!(state, PostgresState::Away | PostgresState::Refused))
             || buses.any(|bus| bus.trouble.is_some())
     }
@@ -133,6 +158,10 @@ impl Connections {
         self.lock_postgres()
             .drain()
             .for_each(|(_, postgres)| postgres.close());
+        let tcp: Vec<Tcp> = self.lock_tcp().drain().map(|(_, tcp)| tcp).collect();
+        for tcp in tcp {
+            tcp.close().await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Bus>> {
@@ -141,6 +170,10 @@ impl Connections {
 
     fn lock_redis(&self) -> MutexGuard<'_, HashMap<String, Redis>> {
         self.redis.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_tcp(&self) -> MutexGuard<'_, HashMap<String, Tcp>> {
+        self.tcp.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_postgres(&self) -> MutexGuard<'_, HashMap<String, Postgres>> {
@@ -193,10 +226,26 @@ impl Granted {
     }
 }
 
+impl Granted {
+    /// The connection over TCP that a plugin names, and what it may do there; the error is for the
+    /// plugin's eyes and names the key to set.
+    fn tcp(&self, name: &str) -> Result<(Tcp, Arc<TcpPermit>), String> {
+        let granted = self.resolved.tcp(name);
+        let (options, permit) = granted.map_err(|denied| denied.to_string())?;
+        let tcp = self
+            .connections
+            .tcp(name, options)
+            .map_err(|error| format!("[connections.tcp.{name}]: {error}"))?;
+        Ok((tcp, Arc::clone(permit)))
+    }
+}
+
 /// What one instance has of the capabilities.
 pub(crate) struct CapabilityState {
     /// Only one instance may take events, or one would acknowledge what another took.
     pub(crate) may_subscribe: bool,
+    /// Which export the instance is for: what is kept for a successor is for one of the same role.
+    pub(crate) role: &'static str,
     pub(crate) granted: Arc<Granted>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) effects: Effects,
@@ -219,6 +268,8 @@ pub(crate) struct Effects {
     taken_messages: Vec<Subscription>,
     /// Postgres subscriptions whose notifications were handed out.
     taken_notifications: Vec<PostgresSubscription>,
+    /// Connections over TCP of which bytes were handed out or consumed.
+    taken_bytes: Vec<Arc<Flow>>,
 }
 
 impl Effects {
@@ -243,6 +294,13 @@ impl Effects {
         let mut known = self.taken_notifications.iter();
         if !known.any(|known| known.is_same(subscription)) {
             self.taken_notifications.push(subscription.clone());
+        }
+    }
+
+    fn took_bytes_from(&mut self, flow: &Arc<Flow>) {
+        let mut known = self.taken_bytes.iter();
+        if !known.any(|known| Arc::ptr_eq(known, flow)) {
+            self.taken_bytes.push(Arc::clone(flow));
         }
     }
 
@@ -272,6 +330,10 @@ impl Effects {
                 subscription.rollback(Rollback::Harmless)
             }
         }
+        for flow in self.taken_bytes.drain(..) {
+            // Whether it returned ok or not: a plugin knows what it has parsed, and only it does.
+            flow.commit();
+        }
     }
 
     /// The plugin died in the call: nothing was sent, and what it took is handed out again.
@@ -289,6 +351,14 @@ impl Effects {
         }
         for subscription in self.taken_notifications.drain(..) {
             subscription.rollback(reason);
+        }
+        for flow in self.taken_bytes.drain(..) {
+            if flow.rollback(reason) {
+                tracing::error!(
+                    "a connection over TCP is given up, because instances of the plugin died over \
+                     what it has to read, one after the other"
+                );
+            }
         }
     }
 }

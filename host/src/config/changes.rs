@@ -28,6 +28,7 @@ impl Config {
         let mut has_changed = follow(&mut mine.bus, &old.bus, &new.bus);
         has_changed |= follow(&mut mine.redis, &old.redis, &new.redis);
         has_changed |= follow(&mut mine.postgres, &old.postgres, &new.postgres);
+        has_changed |= follow(&mut mine.tcp, &old.tcp, &new.tcp);
         if has_changed {
             changes.taken.push("connections");
         }

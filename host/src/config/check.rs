@@ -51,6 +51,13 @@ pub(super) fn check(config: &Config, document: &Document, problems: &mut Problem
             checker.problem(&["connections", "postgres", name.as_str(), key], &problem);
         }
     }
+    let tcp = &config.connections.tcp;
+    checker.count(&["connections", "tcp"], tcp.len(), MAX_ENTRIES);
+    for (name, options) in tcp {
+        for (key, problem) in options.problems() {
+            checker.problem(&["connections", "tcp", name.as_str(), key], &problem);
+        }
+    }
     checker.count(&["transports"], config.transports.len(), MAX_ENTRIES);
     for (name, transport) in &config.transports {
         let path = ["transports", name.as_str()];
@@ -73,6 +80,10 @@ pub(super) fn check(config: &Config, document: &Document, problems: &mut Problem
         let granted = granted.map(|grant| (&grant.connection, grant.rights.problems(false)));
         let path = [path[0], path[1], "grants", "postgres"];
         checker.rights(&path, granted.collect(), &names(postgres));
+        let granted = transport.grants.iter().flat_map(|grants| &grants.tcp);
+        let granted = granted.map(|grant| (&grant.connection, grant.rights.problems()));
+        let path = [path[0], path[1], "grants", "tcp"];
+        checker.rights(&path, granted.collect(), &names(tcp));
     }
 }
 

@@ -34,6 +34,12 @@ pub(super) const POSTGRES: Kind = Kind {
     needs: " with url = \"postgres://USER@HOST/DATABASE\"",
 };
 
+pub(super) const TCP: Kind = Kind {
+    key: "tcp",
+    name: "TCP connection",
+    needs: " with addresses = [\"HOST:PORT\"]",
+};
+
 /// Who withholds a connection that is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {

@@ -14,6 +14,7 @@ use crate::capabilities::{
     Prefix,
     postgres::PostgresRights,
     redis::{CommandName, RedisRights},
+    tcp::{EndpointPattern, TcpRights},
 };
 
 /// Most grants of one kind.
@@ -33,6 +34,23 @@ pub struct Grants {
     pub redis: Vec<RedisGrant>,
     /// Connections of the `postgres` capability, by their names in `[connections.postgres]`.
     pub postgres: Vec<PostgresGrant>,
+    /// Connections of the `tcp` capability, by their names in `[connections.tcp]`.
+    pub tcp: Vec<TcpGrant>,
+}
+
+/// One grant of connections over TCP: the name of a connection, for its configured addresses, or a
+/// table that names more places, which the plugin may choose itself.
+///
+/// ```toml
+/// tcp = ["main", { connection = "cluster", endpoints = ["*.nats.internal:4222"] }]
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpGrant {
+    /// For which connection it is.
+    pub connection: Which,
+    /// What may be reached beyond its addresses.
+    pub rights: TcpRights,
 }
 
 /// One grant of a Redis connection: its name, or a table that narrows what may be done there.
@@ -249,6 +267,48 @@ impl<'de> Deserialize<'de> for PostgresGrant {
                         channels: table.channels,
                         create: table.create,
                         sql: table.sql,
+                    },
+                })
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TcpTable {
+    connection: Which,
+    endpoints: Option<Vec<EndpointPattern>>,
+}
+
+impl<'de> Deserialize<'de> for TcpGrant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = TcpGrant;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "the name of a connection, or a table with the key `connection` and the \
+                     `endpoints` that may be reached besides",
+                )
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TcpGrant, E> {
+                let connection = text.parse().map_err(E::custom)?;
+                let rights = TcpRights::default();
+                Ok(TcpGrant { connection, rights })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TcpGrant, A::Error> {
+                let table = TcpTable::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(TcpGrant {
+                    connection: table.connection,
+                    rights: TcpRights {
+                        endpoints: table.endpoints.unwrap_or_default(),
                     },
                 })
             }

@@ -37,7 +37,7 @@ pub use self::{
     builder::ConfigBuilder,
     document::{ConfigError, Problem},
     granted::Denied,
-    grants::{Grant, Grants, PostgresGrant, RedisGrant, Which},
+    grants::{Grant, Grants, PostgresGrant, RedisGrant, TcpGrant, Which},
     limits::{LimitOverrides, Limits},
     names::{ClusterName, ConnectionName, InvalidName, MAX_NAME_BYTES, PluginName},
     resolve::Resolved,
@@ -255,6 +255,12 @@ fn anchor_paths(config: &mut Config, document: &Document, base: &Path) {
     }
     for (name, options) in &mut config.connections.postgres {
         let key = ["connections", "postgres", name.as_str(), "tls", "ca_file"];
+        if let Some(path) = &mut options.tls.ca_file {
+            anchor(path, &key);
+        }
+    }
+    for (name, options) in &mut config.connections.tcp {
+        let key = ["connections", "tcp", name.as_str(), "tls", "ca_file"];
         if let Some(path) = &mut options.tls.ca_file {
             anchor(path, &key);
         }

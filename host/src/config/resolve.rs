@@ -8,13 +8,14 @@ use serde_json::{Map, Value};
 use super::{
     Config, ConfigError, ConnectionName, Grants, Limits, PluginName, TransportConfig, Which,
     document::Problems,
-    granted::{BUS, Denied, Granted, Kind, POSTGRES, REDIS, weigh},
+    granted::{BUS, Denied, Granted, Kind, POSTGRES, REDIS, TCP, weigh},
 };
 use crate::{
     capabilities::{
         bus::BusOptions,
         postgres::{PostgresOptions, PostgresPermit},
         redis::{RedisOptions, RedisPermit},
+        tcp::{TcpOptions, TcpPermit},
     },
     plugins::PluginFile,
     suggest,
@@ -48,6 +49,7 @@ pub struct Resolved {
     buses: Granted<BusOptions>,
     redis: Granted<(RedisOptions, Arc<RedisPermit>)>,
     postgres: Granted<(PostgresOptions, Arc<PostgresPermit>)>,
+    tcp: Granted<(TcpOptions, Arc<TcpPermit>)>,
 }
 
 impl Config {
@@ -82,6 +84,7 @@ impl Config {
             buses: self.buses(&sides),
             redis: self.redis(&plugin.name, &sides),
             postgres: self.postgres(&plugin.name, &sides),
+            tcp: self.tcp(&plugin.name, &sides),
         };
         resolved.warn(self, sides.asked);
         Ok(resolved)
@@ -141,6 +144,21 @@ impl Config {
     }
 }
 
+impl Config {
+    fn tcp(&self, plugin: &PluginName, sides: &Sides<'_>) -> Granted<(TcpOptions, Arc<TcpPermit>)> {
+        Granted::new(&TCP, self.connections.tcp.clone(), |name, options| {
+            let (asked, allowed) = sides.of(name, |grants| {
+                let all = grants.tcp.iter();
+                all.map(|grant| (&grant.connection, grant.rights.clone()))
+            });
+            // What reaches a network is allowed in so many words or not at all.
+            let (asked, allowed) = weigh(asked, Some(allowed.unwrap_or_default()))?;
+            let permit = TcpPermit::new(plugin.as_str(), name.as_str(), asked, allowed);
+            Ok((options, Arc::new(permit)))
+        })
+    }
+}
+
 /// What the manifest asks for, and what the operator allows.
 struct Sides<'a> {
     asked: Option<&'a Grants>,
@@ -172,7 +190,9 @@ impl Resolved {
         let postgres = self.postgres.iter();
         let postgres =
             postgres.map(|(name, (_, permit))| format!("postgres `{name}`: {}", permit.in_words()));
-        buses.chain(redis).chain(postgres).collect()
+        let tcp = self.tcp.iter();
+        let tcp = tcp.map(|(name, (_, permit))| format!("tcp `{name}`: {}", permit.in_words()));
+        buses.chain(redis).chain(postgres).chain(tcp).collect()
     }
 
     /// The buses that the plugin may use.
@@ -206,6 +226,15 @@ impl Resolved {
         self.postgres.get(&self.name, name)
     }
 
+    /// The connection over TCP that the plugin names, and what it may reach besides its addresses.
+    /// The name is the plugin's: any text.
+    ///
+    /// # Errors
+    /// The text says why not, and which key would change that.
+    pub fn tcp(&self, name: &str) -> Result<&(TcpOptions, Arc<TcpPermit>), Denied> {
+        self.tcp.get(&self.name, name)
+    }
+
     fn warn(&mut self, config: &Config, asked: Option<&Grants>) {
         let plugin = &self.name;
         if !config.transports.contains_key(plugin.as_str()) {
@@ -229,6 +258,10 @@ impl Resolved {
         for grant in &asked.postgres {
             warnings.extend(self.pointless(&POSTGRES, grant.rights.problems(true)));
             warnings.extend(in_vain(&grant.connection, |name| self.postgres(name).err()));
+        }
+        for grant in &asked.tcp {
+            warnings.extend(self.pointless(&TCP, grant.rights.problems()));
+            warnings.extend(in_vain(&grant.connection, |name| self.tcp(name).err()));
         }
         self.warnings.extend(warnings);
     }

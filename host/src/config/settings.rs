@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 
 use super::{ClusterName, ConnectionName, Grants, InvalidName, LimitOverrides, PluginName};
 use crate::{
-    capabilities::{bus::BusOptions, postgres::PostgresOptions, redis::RedisOptions},
+    capabilities::{
+        bus::BusOptions, postgres::PostgresOptions, redis::RedisOptions, tcp::TcpOptions,
+    },
     plugins::Digest,
 };
 
@@ -145,6 +147,9 @@ pub struct Connections {
     pub redis: BTreeMap<ConnectionName, RedisOptions>,
     /// `[connections.postgres.NAME]`: PostgreSQL databases. None exists without being named here.
     pub postgres: BTreeMap<ConnectionName, PostgresOptions>,
+    /// `[connections.tcp.NAME]`: servers that plugins speak with over TCP. None exists without being
+    /// named here.
+    pub tcp: BTreeMap<ConnectionName, TcpOptions>,
 }
 
 impl Connections {

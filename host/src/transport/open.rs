@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     Error,
-    capabilities::{Connections, bus::BusStatus, postgres::PostgresStatus, redis::RedisStatus},
+    capabilities::{
+        Connections, bus::BusStatus, postgres::PostgresStatus, redis::RedisStatus, tcp::TcpStatus,
+    },
     cluster::{Cluster, NodeId, Publisher, Subscriber},
     config::{Config, Transport},
 };
@@ -265,6 +267,11 @@ impl TransportHandle {
     /// Its Postgres connections, by name.
     pub fn postgres(&self) -> BTreeMap<String, PostgresStatus> {
         self.connections.postgres_status()
+    }
+
+    /// Its connections over TCP, by name.
+    pub fn tcp(&self) -> BTreeMap<String, TcpStatus> {
+        self.connections.tcp_status()
     }
 
     /// The session store, if the plugin has one.

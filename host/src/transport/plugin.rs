@@ -137,7 +137,8 @@ pub(super) fn link(runtime: &Runtime, wasm: &[u8], allow_wasi: bool) -> Result<L
         switchboard::transport::node::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
         switchboard::bus::bus::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
         switchboard::redis::redis::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-        switchboard::postgres::postgres::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+        switchboard::postgres::postgres::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+        switchboard::tcp::tcp::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
     })?;
     let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
     Ok(Linked {
@@ -251,6 +252,7 @@ impl TransportPlugin {
             log: Arc::clone(&self.log),
             capabilities: CapabilityState {
                 may_subscribe: role == Role::Subscriber,
+                role: role.name(),
                 granted: Arc::clone(&self.granted),
                 wake: Arc::clone(wake),
                 effects: Effects::default(),

@@ -441,6 +441,9 @@ async fn open(
             Ok(Ok(api))
         })
         .await?;
-    guest.state_mut().capabilities.effects.commit(false);
+    if opened.is_ok() {
+        guest.state_mut().capabilities.effects.commit(false);
+    }
+    // Else what it did is undone when it is dropped: another instance may go on in its place.
     Ok(opened)
 }

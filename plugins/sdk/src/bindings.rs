@@ -9,7 +9,7 @@
 )]
 
 wit_bindgen::generate!({
-    path: ["../../wit/transport", "../../wit/bus", "../../wit/redis", "../../wit/postgres"],
+    path: ["../../wit/transport", "../../wit/bus", "../../wit/redis", "../../wit/postgres", "../../wit/tcp"],
     // Imports that a plugin does not use vanish when it is linked: a transport imports the
     // capabilities it needs and no others.
     inline: "
@@ -19,6 +19,7 @@ wit_bindgen::generate!({
             import switchboard:bus/bus@0.1.0;
             import switchboard:redis/redis@0.1.0;
             import switchboard:postgres/postgres@0.1.0;
+            import switchboard:tcp/tcp@0.1.0;
         }
     ",
     world: "switchboard:sdk/plugin",

@@ -17,7 +17,7 @@ use crate::{
 const AWAY: Duration = Duration::from_secs(3);
 
 over_each! {
-    [redis redis_sharded postgres]
+    [redis redis_sharded postgres nats]
     one_server_whose_network_was_cut_hears_and_is_heard_again
     servers_that_were_all_cut_off_find_each_other_again
 }

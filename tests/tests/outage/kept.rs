@@ -100,7 +100,7 @@ async fn assert_kept(stage: &Stage, load: Load) -> Outcome {
     let verdict = Verdict::of(stage, load).await?;
     match stage.backend()? {
         Meeting::Redis(_) => verdict.assert_all_there(),
-        Meeting::Postgres(_) => verdict.assert_nothing_lost(),
+        Meeting::Postgres(_) | Meeting::Nats(_) => verdict.assert_nothing_lost(),
     }
     Ok(())
 }

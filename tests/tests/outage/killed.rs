@@ -17,7 +17,7 @@ use crate::{
 const AWAY: Duration = Duration::from_secs(3);
 
 over_each! {
-    [redis redis_sharded postgres]
+    [redis redis_sharded postgres nats]
     servers_find_each_other_when_the_backend_is_started_again
 }
 

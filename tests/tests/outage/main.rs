@@ -1,7 +1,7 @@
-//! Whole servers on a Redis or a Postgres that fails: it is killed, cut off, stalled, promoted, or it
+//! Whole servers on a Redis, a Postgres or a NATS that fails: it is killed, cut off, stalled, promoted, or it
 //! refuses the password. Three servers, with clients, under load from all of them.
 //!
-//! What is asserted is what `plugins/redis/README.md` and `plugins/postgres/README.md` promise, and more
+//! What is asserted is what `README.md` in `plugins/redis`, `plugins/postgres` and `plugins/nats` promises, and more
 //! of `redis-streams` and of `postgres` with `durable` (`kept`):
 //!
 //! * clients of one server are served throughout;
@@ -15,6 +15,7 @@ mod failover;
 mod kept;
 mod killed;
 mod load;
+mod nats;
 mod password;
 mod stage;
 mod stalled;

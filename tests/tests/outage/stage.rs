@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use switchboard_tests::{
-    Answer, Backends, Client, Clients, Cluster, ClusterBuilder, Connect, Error, Postgres, Proxy,
-    Redis, Server, Transport, until,
+    Answer, Backends, Client, Clients, Cluster, ClusterBuilder, Connect, Error, Nats, Postgres,
+    Proxy, Redis, Server, Transport, until,
 };
 
 use crate::Outcome;
@@ -20,6 +20,7 @@ pub(crate) const ASK: &str = "ask";
 /// Where a server's configuration says what Redis it uses, and what Postgres.
 pub(crate) const URL_VARIABLE: &str = "SWITCHBOARD_CONNECTIONS__REDIS__MAIN__URL";
 pub(crate) const POSTGRES_URL_VARIABLE: &str = "SWITCHBOARD_CONNECTIONS__POSTGRES__MAIN__URL";
+const TCP_VARIABLE: &str = "SWITCHBOARD_CONNECTIONS__TCP__MAIN__ADDRESSES";
 
 /// Questions end soon, also those that nobody hears; no server is taken for dead over an outage.
 const SETTINGS: &str = "
@@ -33,6 +34,7 @@ const SETTINGS: &str = "
 pub(crate) enum Meeting<'a> {
     Redis(&'a Redis),
     Postgres(&'a Postgres),
+    Nats(&'a Nats),
 }
 
 impl Meeting<'_> {
@@ -40,6 +42,7 @@ impl Meeting<'_> {
         match self {
             Self::Redis(redis) => redis.kill().await,
             Self::Postgres(postgres) => postgres.kill().await,
+            Self::Nats(nats) => nats.kill().await,
         }
     }
 
@@ -51,6 +54,7 @@ impl Meeting<'_> {
                 redis.command(&["PING"]).await.map(drop)
             }
             Self::Postgres(postgres) => postgres.restart().await,
+            Self::Nats(nats) => nats.restart().await,
         }
     }
 
@@ -63,12 +67,22 @@ impl Meeting<'_> {
                 let url = format!("postgres://postgres@{addr}/postgres");
                 (POSTGRES_URL_VARIABLE, url)
             }
+            Self::Nats(_) => (TCP_VARIABLE, format!("[\"{addr}\"]")),
         }
     }
 }
 
 /// Configuration of a transport whose connections are given up soon when nothing comes over them.
 pub(crate) fn impatient(transport: &Transport) -> String {
+    if transport.name() == "nats" {
+        return "[connections.tcp.main]
+            connect_timeout_ms = 1000
+            [transports.nats.options]
+            pingInterval = 300
+            pingTimeout = 500
+            ackTimeout = 1000"
+            .to_owned();
+    }
     let kind = match transport.name().starts_with("postgres") {
         true => "postgres",
         false => "redis",
@@ -108,6 +122,7 @@ impl Stage {
             let addr = match meeting {
                 Meeting::Redis(redis) => redis.addr(),
                 Meeting::Postgres(postgres) => postgres.addr(),
+                Meeting::Nats(nats) => nats.addr(),
             };
             let way = Proxy::start(addr).await?;
             let (variable, url) = meeting.by(&way);
@@ -180,5 +195,6 @@ fn meeting(cluster: &Cluster) -> Result<Meeting<'_>, Error> {
     let none = || Error::Test("these servers do not meet at one server".into());
     let redis = cluster.redis().map(Meeting::Redis);
     let postgres = cluster.postgres().map(Meeting::Postgres);
-    redis.or(postgres).ok_or_else(none)
+    let nats = cluster.nats().map(Meeting::Nats);
+    redis.or(postgres).or(nats).ok_or_else(none)
 }

@@ -18,7 +18,7 @@ const SHORT: Duration = Duration::from_millis(1_500);
 /// Longer than the patience set by [`impatient`].
 const LONG: Duration = Duration::from_secs(3);
 over_each! {
-    [redis redis_sharded postgres]
+    [redis redis_sharded postgres nats]
     a_short_stall_costs_nothing
     one_server_whose_network_hangs_gives_it_up_and_comes_back
     servers_whose_network_hangs_all_give_it_up_and_come_back

@@ -73,6 +73,8 @@ pub(crate) struct Verdict {
     pub(crate) doubted: Vec<u64>,
     /// The backend is given a moment more to answer.
     can_answer_late: bool,
+    /// What was in the air is sent again, and known where it has arrived: nothing is in doubt.
+    sends_again: bool,
 }
 
 impl Verdict {
@@ -109,6 +111,7 @@ impl Verdict {
             lagged: Vec::new(),
             doubted: Vec::new(),
             can_answer_late: matches!(stage.backend(), Ok(Meeting::Postgres(_))),
+            sends_again: matches!(stage.backend(), Ok(Meeting::Nats(_))),
         };
         for server in stage.servers() {
             verdict.lagged.push(counter(server, "lagged").await?);
@@ -143,7 +146,7 @@ impl Verdict {
             .filter(|(to, of, _)| *of == from && *to != from);
         let most = others.map(|(.., missing)| missing).max();
         let is_answered = self.can_answer_late && most.is_none_or(|most| most <= UNDER_WAY);
-        let is_said = self.doubted[from] >= 1 || is_answered;
+        let is_said = self.doubted[from] >= 1 || is_answered || self.sends_again;
         assert!(is_said, "no doubt of {from} is reported: {self:?}");
     }
 

@@ -36,6 +36,11 @@ async fn a_plugin_is_replaced_ten_times_under_load_over_redis_streams() -> Outco
     it_is_replaced_under_load("redis-streams", Transport::redis_streams()).await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_is_replaced_ten_times_under_load_over_nats() -> Outcome {
+    it_is_replaced_under_load("nats", Transport::nats()).await
+}
+
 async fn it_is_replaced_under_load(plugin: &str, transport: Transport) -> Outcome {
     let folder = Folder::of(plugin)?;
     let cluster = builder(transport.folder(folder.path()))

@@ -14,6 +14,7 @@ use crate::{
 
 mod apt;
 mod browser;
+mod nats;
 mod node;
 mod postgres;
 mod redis;
@@ -153,6 +154,16 @@ const TOOLS: &[Tool] = &[
             at_least: Some(("redis-server", redis::LEAST)),
         },
         by_hand: redis::by_hand,
+    },
+    Tool {
+        name: "NATS",
+        needed_by: &[Task::Test],
+        find: |_| nats::find(),
+        install: Install::Apt {
+            packages: &["nats-server"],
+            at_least: None,
+        },
+        by_hand: nats::by_hand,
     },
     Tool {
         name: "Postgres",

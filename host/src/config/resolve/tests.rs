@@ -168,6 +168,72 @@ fn a_postgres_is_granted_only_when_the_operator_says_so() {
 }
 
 #[test]
+fn a_tcp_connection_is_granted_only_when_the_operator_says_so() {
+    let config = "connections.tcp.main.addresses = ['h:1']\n";
+    let resolved =
+        |manifest: &str, operator: &str| resolve(manifest, &format!("{config}{operator}")).unwrap();
+    let allows = "transports.local.grants.tcp = ['main']";
+    for (asked, operator, expected) in [
+        ("", "", false),
+        ("grants.tcp = ['*']", "", false),
+        ("grants.tcp = ['*']", allows, true),
+        ("", allows, true),
+        ("grants.bus = ['main']", allows, false),
+    ] {
+        let is_granted = resolved(asked, operator).tcp("main").is_ok();
+        assert_eq!(is_granted, expected, "for {asked:?} and {operator:?}");
+    }
+    let denied = resolved("grants.tcp = ['main']", "");
+    assert_eq!(
+        denied.tcp("main").unwrap_err().to_string(),
+        "`local` may not use the TCP connection `main`: allow it with grants = { tcp = [\"main\"] } \
+         in [transports.local]"
+    );
+    let wide = "transports.local.grants.tcp = [{ connection = 'main', endpoints = ['*.h:*'] }]";
+    let grants = resolved("", wide).grants();
+    assert_eq!(grants, ["tcp `main`: its addresses, *.h:*"]);
+}
+
+#[test]
+fn a_wrong_tcp_connection_is_refused_by_its_key() {
+    let address = "connections.tcp.main.addresses = ['h:1']\n";
+    for (config, expected) in [
+        (
+            "connections.tcp.main = {}",
+            "`connections.tcp.main.addresses`",
+        ),
+        (
+            "connections.tcp.main.adresses = ['h:1']",
+            "did you mean `addresses`",
+        ),
+        ("connections.tcp.main.addresses = ['h']", "HOST:PORT"),
+        (
+            "transports.local.grants.tcp = ['mian']",
+            "did you mean `main`",
+        ),
+        (
+            "transports.local.grants.tcp = [{ connection = 'main', endpoints = ['h'] }]",
+            "HOST:PORT",
+        ),
+        (
+            "connections.tcp.main.encryption = 'tls'",
+            "must be one of `off`, `on`",
+        ),
+    ] {
+        let config = match config.contains("main.a") || config.contains("= {}") {
+            true => config.to_owned(),
+            false => format!("{address}{config}"),
+        };
+        let error = Config::from_toml(&config, "/").unwrap_err().to_string();
+        assert!(
+            error.contains(expected),
+            "expected {expected:?} in {error:?}"
+        );
+        assert_eq!(error.lines().count(), 1, "one mistake, one line: {error:?}");
+    }
+}
+
+#[test]
 fn a_wrong_postgres_is_refused_by_its_key_and_a_secret_is_not_repeated() {
     let url = "connections.postgres.main.url = 'postgres://h'\n";
     let with_url = |rest: &str| format!("{url}{rest}");

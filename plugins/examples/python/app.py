@@ -1,0 +1,167 @@
+"""A whole transport in Python: batches to the bus as JSON, and frames from it.
+
+It carries everything that the contract has, because a message is written field by field, whatever it
+is. What a transport promises is in the WIT (`wit/transport`); the numbers below say where it is kept.
+"""
+
+import base64
+import dataclasses
+import json
+
+from componentize_py_types import Err
+from wit_world import exports
+from wit_world.exports.publisher import PublishFailure
+from wit_world.exports.subscriber import Event_Lagged, Event_Message, Event_NodeLeft, Lag, Received
+from wit_world.imports import bus, lifecycle, messages, node
+
+# What one poll takes at most; a larger unit only costs memory.
+MAX_BYTES = 1024 * 1024
+
+# ---- The wire: a frame is a JSON list of messages.
+
+# The types that a message is made of, by name. Nothing else is made of what others send.
+TYPES = {
+    name: kind for name, kind in vars(messages).items() if dataclasses.is_dataclass(kind)
+}
+
+
+def pack(value):
+    """A value of the contract as what JSON has."""
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: pack(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, "fields": fields}
+    if isinstance(value, bytes):
+        return {"bytes": base64.b64encode(value).decode()}
+    if isinstance(value, list):
+        return [pack(item) for item in value]
+    return value
+
+
+def unpack(value):
+    """The reverse. What does not fit raises an error."""
+    if isinstance(value, list):
+        return [unpack(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "bytes" in value:
+        return base64.b64decode(value["bytes"], validate=True)
+    fields = {name: unpack(item) for name, item in value["fields"].items()}
+    return TYPES[value["type"]](**fields)
+
+
+# ---- The two halves. They run in separate instances, so they share nothing.
+#
+# componentize-py makes a new object for every call, so what lives longer belongs to the class.
+
+
+class Publisher(exports.Publisher):
+    def open(self, config):
+        Publisher.sender = open_on_bus(bus.Sender, config)
+        # (1) Nothing is held back or counted here: the host does that, by heartbeats.
+        return lifecycle.TransportInfo(
+            membership=lifecycle.Membership.HEARTBEATS,
+            rooms_query=True,
+            custom_query=True,
+            reports_leaving=True,
+        )
+
+    def publish(self, batch, first):
+        # (2) The order of the batch is the order of the frame, and frames leave in order. It is
+        # accepted as a whole or not at all.
+        frame = json.dumps([pack(message) for message in batch]).encode()
+        try:
+            self.sender.send([frame])
+        except Err as error:
+            if isinstance(error.value, bus.Error_TooLarge) and len(batch) > 1:
+                return self.publish_singly(batch, first)
+            raise Err(PublishFailure(accepted=0, offsets=[], reason=reason(error.value)))
+        return []
+
+    def publish_singly(self, batch, first):
+        """Together they are too large: each goes alone, to find the one that can never go."""
+        for accepted, message in enumerate(batch):
+            try:
+                self.publish([message], first + accepted)
+            except Err as error:
+                # (3) How many were accepted is exact, so that nothing is lost or sent twice.
+                error.value.accepted = accepted
+                raise
+        return []
+
+    def count_nodes(self, namespace):
+        return None
+
+    def close(self):
+        self.sender.close()
+
+
+class Subscriber(exports.Subscriber):
+    def open(self, config, resume_from):
+        # (4) The subscription is the host's and outlives this instance, so there is nothing to resume.
+        Subscriber.subscription = open_on_bus(bus.Subscription, config)
+        Subscriber.node = config.node
+        Subscriber.namespaces = set()
+
+    def enter(self, namespace):
+        self.namespaces.add(namespace)
+
+    def leave(self, namespace):
+        self.namespaces.discard(namespace)
+
+    def poll(self, timeout_ms, max_events):
+        try:
+            taken = self.subscription.next(timeout_ms, max_events, MAX_BYTES)
+        except Err as error:
+            raise Err(reason(error.value))
+        # (5) Everything that was taken is returned: when this call returns, it counts as delivered.
+        events = []
+        for event in taken:
+            if isinstance(event, bus.Event_Frame):
+                events += self.read(event.value)
+            elif isinstance(event, bus.Event_Left):
+                events.append(Event_NodeLeft(event.value))
+            elif isinstance(event, bus.Event_Lagged):
+                # (6) A gap is said, never hidden.
+                events.append(Event_Lagged(Lag(missed=None, reason="frames were missed on the bus")))
+        return events
+
+    def read(self, frame):
+        try:
+            received = unpack(json.loads(frame.data))
+            return [self.event(message) for message in received if self.is_for_us(message)]
+        except Exception as error:
+            why = f"a frame of node {frame.sender} could not be read: {error!r}"
+            node.log(node.Level.WARN, why)
+            return [Event_Lagged(Lag(missed=None, reason=why))]
+
+    def is_for_us(self, message):
+        return message.namespace in self.namespaces and message.recipient in (None, self.node)
+
+    def event(self, message):
+        return Event_Message(Received(message=message, offset=None))
+
+    def close(self):
+        self.subscription.close()
+
+
+def open_on_bus(half, config):
+    """Opens one half on the bus that the options name."""
+    options = json.loads(config.options)
+    connection = options.pop("connection", "main")
+    if options:
+        raise Err(lifecycle.OpenFailure_InvalidConfig(f"there is no option `{min(options)}`"))
+    if not isinstance(connection, str):
+        raise Err(lifecycle.OpenFailure_InvalidConfig("`connection` must be a text"))
+    try:
+        return half.open(connection)
+    except Err as error:
+        if isinstance(error.value, bus.Error_Denied):
+            raise Err(lifecycle.OpenFailure_Unsupported(error.value.value))
+        raise Err(lifecycle.OpenFailure_Unavailable(str(error.value)))
+
+
+def reason(error):
+    """What became of a message that the bus did not take."""
+    if isinstance(error, bus.Error_TooLarge):
+        return lifecycle.Failure_Rejected(f"larger than the bus allows ({error.value} bytes)")
+    return lifecycle.Failure_Unavailable(error.value)
