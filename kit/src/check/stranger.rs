@@ -127,16 +127,14 @@ impl Stranger {
         let mut proxies = Vec::new();
         if *ways == Ways::Proxied {
             let mut addresses = Vec::new();
-            each_address(&mut config, |url| addresses.extend(url.target()));
+            each_address(&mut config, |address| addresses.extend(address.target()));
             for address in addresses {
                 proxies.push(Proxy::start(address).await?);
             }
             let mut next = proxies.iter();
-            each_address(&mut config, |url| {
-                if url.target().is_some()
-                    && let Some(proxy) = next.next()
-                {
-                    url.redirect(proxy.addr());
+            each_address(&mut config, |address| {
+                if let Some(proxy) = next.next() {
+                    address.redirect(proxy.addr());
                 }
             });
         }
@@ -234,48 +232,51 @@ fn each_connection(config: &mut Table, mut then: impl FnMut(&str, &mut Table)) {
     }
 }
 
-/// A place in the configuration that says where a backend is.
-enum Place<'a> {
-    /// `scheme://user:password@host:port/…`
-    Url(&'a mut String),
-    /// A host and a port of their own.
-    HostAndPort(&'a mut Table),
-}
+/// Where a backend is, as the configuration says it: `scheme://user:password@host:port/…`, or
+/// `host:port`.
+struct Address<'a>(&'a mut String);
 
-/// All places that a proxy can stand in for: with TLS the name in the certificate would be wrong, and
+/// All addresses that a proxy can stand in for: with TLS the name in the certificate would be wrong, and
 /// clusters of backends name their members themselves.
-fn each_address(config: &mut Table, mut then: impl FnMut(&mut Place<'_>)) {
+fn each_address(config: &mut Table, mut then: impl FnMut(&mut Address<'_>)) {
     each_connection(config, |_, connection| {
-        if connection.contains_key("tls") {
+        let is_encrypted = connection
+            .get("encryption")
+            .is_some_and(|encryption| encryption.as_str() != Some("off"));
+        if is_encrypted || connection.contains_key("tls") {
             return;
         }
-        if connection.contains_key("host") && connection.contains_key("port") {
-            return then(&mut Place::HostAndPort(connection));
-        }
-        for key in ["url", "address"] {
-            if let Some(Value::String(url)) = connection.get_mut(key) {
-                let mut place = Place::Url(url);
-                if place.authority().is_some() {
-                    then(&mut place);
+        let mut found = Vec::new();
+        for (key, value) in connection.iter_mut() {
+            match (key.as_str(), value) {
+                ("url", Value::String(url)) => found.push(Address(url)),
+                ("addresses", Value::Array(several)) => {
+                    found.extend(several.iter_mut().filter_map(|value| match value {
+                        Value::String(address) => Some(Address(address)),
+                        _ => None,
+                    }));
                 }
-                return;
+                _ => {}
+            }
+        }
+        for mut address in found {
+            if address.target().is_some() {
+                then(&mut address);
             }
         }
     });
 }
 
-impl Place<'_> {
-    /// Where `host:port` stands in a URL, or in an address without scheme.
+impl Address<'_> {
+    /// Where `host:port` stands in it; none if what is spoken there is encrypted.
     fn authority(&self) -> Option<(usize, usize)> {
-        let Self::Url(url) = self else {
-            return None;
-        };
+        let text = &self.0;
         let encrypted = ["rediss://", "tls://", "sslmode=require", "sslmode=verify"];
-        if encrypted.iter().any(|sign| url.contains(sign)) {
+        if encrypted.iter().any(|sign| text.contains(sign)) {
             return None;
         }
-        let start = url.find("://").map_or(0, |at| at + 3);
-        let rest = url.get(start..)?;
+        let start = text.find("://").map_or(0, |at| at + 3);
+        let rest = text.get(start..)?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let user = rest.get(..end)?.rfind('@').map_or(0, |at| at + 1);
         (user < end).then_some((start + user, start + end))
@@ -283,37 +284,19 @@ impl Place<'_> {
 
     /// The address, if it can be known.
     fn target(&self) -> Option<SocketAddr> {
-        match self {
-            Self::HostAndPort(table) => {
-                let host = table.get("host")?.as_str()?;
-                let port = u16::try_from(table.get("port")?.as_integer()?).ok()?;
-                (host, port).to_socket_addrs().ok()?.next()
-            }
-            Self::Url(url) => {
-                let (start, end) = self.authority()?;
-                let address = url.get(start..end)?;
-                let with_port = match address.rsplit_once(':') {
-                    Some((_, port)) if port.parse::<u16>().is_ok() => address.to_owned(),
-                    _ => format!("{address}:{}", default_port(url)?),
-                };
-                with_port.to_socket_addrs().ok()?.next()
-            }
-        }
+        let (start, end) = self.authority()?;
+        let place = self.0.get(start..end)?;
+        let with_port = match place.rsplit_once(':') {
+            Some((_, port)) if port.parse::<u16>().is_ok() => place.to_owned(),
+            _ => format!("{place}:{}", default_port(self.0)?),
+        };
+        with_port.to_socket_addrs().ok()?.next()
     }
 
-    /// Leads to the proxy from now on.
+    /// Leads to a proxy from now on.
     fn redirect(&mut self, to: SocketAddr) {
-        let place = self.authority();
-        match self {
-            Self::HostAndPort(table) => {
-                table.insert("host".into(), Value::String(to.ip().to_string()));
-                table.insert("port".into(), Value::Integer(to.port().into()));
-            }
-            Self::Url(url) => {
-                if let Some((start, end)) = place {
-                    url.replace_range(start..end, &to.to_string());
-                }
-            }
+        if let Some((start, end)) = self.authority() {
+            self.0.replace_range(start..end, &to.to_string());
         }
     }
 }
@@ -322,7 +305,6 @@ fn default_port(url: &str) -> Option<u16> {
     match url.split_once("://")?.0 {
         "redis" => Some(6379),
         "postgres" | "postgresql" => Some(5432),
-        "nats" => Some(4222),
         _ => None,
     }
 }
@@ -386,10 +368,10 @@ mod tests {
             [connections.redis.main]
             url = 'redis://user:p@ss@127.0.0.1:7/3?x=1'
             [connections.tcp.main]
-            address = '127.0.0.1:8'
-            [connections.tcp.other]
-            host = '127.0.0.1'
-            port = 9
+            addresses = ['127.0.0.1:8', '127.0.0.1:9']
+            [connections.tcp.safe]
+            addresses = ['127.0.0.1:11']
+            encryption = 'start'
             [connections.redis.safe]
             url = 'rediss://127.0.0.1:10'
         ";
@@ -413,6 +395,7 @@ mod tests {
         assert!(url.starts_with("redis://user:p@ss@127.0.0.1:") && url.ends_with("/3?x=1"));
         let safe = connections["redis"]["safe"]["url"].as_str().unwrap();
         assert_eq!(safe, "rediss://127.0.0.1:10");
+        assert!(all.contains("127.0.0.1:11"), "{all}");
         assert!(stranger("transport = 'mine'").proxied().is_none());
     }
 }
