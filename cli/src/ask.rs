@@ -1,7 +1,7 @@
 //! Commands that ask a running server over its admin socket.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::PathBuf,
     time::Duration,
 };
@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::{
     plugins,
+    say::say,
     status::{self, Status},
     switch,
 };
@@ -102,7 +103,7 @@ impl AskStatus {
         };
         loop {
             let answer: Value = client.ask(&request, |_| {}).await?;
-            if !print(&self.page(answer)?)? || !self.watch {
+            if !say(&self.page(answer)?)? || !self.watch {
                 return Ok(());
             }
             sleep(WATCH_PAUSE).await;
@@ -139,7 +140,7 @@ impl AskPlugins {
                 serde_json::from_value(answer).context("the list has another form")?;
             format!("{}\n", plugins::lines(&plugins).join("\n"))
         };
-        print(&page)?;
+        say(&page)?;
         Ok(())
     }
 }
@@ -158,12 +159,12 @@ impl AskSwitch {
         let progress = |step: Value| {
             // Where nobody reads it, the switch goes on all the same.
             let _ = match is_json {
-                true => print(&format!("{}\n", json!({ "progress": step }))),
-                false => print(&switch::step(&step)),
+                true => say(&format!("{}\n", json!({ "progress": step }))),
+                false => say(&switch::step(&step)),
             };
         };
         let switched: Value = client.ask(&request, progress).await?;
-        print(&match is_json {
+        say(&match is_json {
             true => format!("{}\n", json!({ "result": switched })),
             false => switch::end(&switched),
         })?;
@@ -178,25 +179,12 @@ impl AskAbort {
     ) -> anyhow::Result<()> {
         let mut client = self.server.connect(config).await?;
         let aborted: bool = client.ask(&Request::Abort, |_| {}).await?;
-        print(match (self.server.json, aborted) {
+        say(match (self.server.json, aborted) {
             (true, true) => "true\n",
             (true, false) => "false\n",
             (false, true) => "called off: everything stays as it was\n",
             (false, false) => "this server was not asked for a switch, or it is decided already\n",
         })?;
         Ok(())
-    }
-}
-
-/// False: nobody reads it any more (`switchboard status | head`), which is no mistake.
-fn print(page: &str) -> anyhow::Result<bool> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout
-        .write_all(page.as_bytes())
-        .and_then(|()| stdout.flush());
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }

@@ -2,7 +2,12 @@
 
 mod argument;
 mod ask;
+mod check;
+mod inspect;
+mod kit;
+mod new;
 mod plugins;
+mod say;
 mod send;
 mod status;
 mod switch;
@@ -12,7 +17,8 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-/// Asks a running server how it stands, and sends into a Socket.IO cluster without being a server.
+/// Asks a running server how it stands, sends into a Socket.IO cluster without being a server, and
+/// helps to write transport plugins.
 ///
 /// A command that sends succeeds when the transport has accepted it; whether a server was there to
 /// receive it is not known.
@@ -44,10 +50,24 @@ enum Command {
     Leave(send::Rooms),
     /// Disconnects sockets.
     Disconnect(send::Disconnect),
+    /// Begins a transport plugin: writes a crate that builds, with a test.
+    New(new::New),
+    /// Tells what a plugin's file is, and whether a server would load it.
+    Inspect(inspect::Inspect),
+    /// Holds a plugin to everything that a transport promises, with real servers.
+    Check(check::Check),
+    #[command(hide = true)]
+    Kit(kit::Kit),
 }
+
+/// A check could not be made; 1 says that a promise is broken.
+const NOT_CHECKED: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Kit(kit) = cli.command {
+        return run_kit(kit);
+    }
     // On stderr, and quiet: what goes wrong is what matters in a script.
     let filter = std::env::var("SWITCHBOARD_LOG").unwrap_or_else(|_| "warn".to_owned());
     tracing_subscriber::fmt()
@@ -55,24 +75,38 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+    // These need no runtime, or have their own.
+    let (done, trouble) = match cli.command {
+        Command::New(new) => (new.run().map(|()| true), 1),
+        Command::Inspect(inspect) => (inspect.run(), 1),
+        Command::Check(check) => (check.run(cli.config, kit::NAME), NOT_CHECKED),
+        command => (run(cli.config, command).map(|()| true), 1),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(trouble)
         }
     }
 }
 
+/// It keeps a log of its own, and ends the process.
+#[tokio::main]
+async fn run_kit(kit: kit::Kit) -> ExitCode {
+    kit.run().await
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(config: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
     let config = || {
-        Ok(match &cli.config {
+        Ok(match &config {
             Some(file) => switchboard::Config::from_file(file)?,
             None => switchboard::Config::load()?,
         })
     };
-    match cli.command {
+    match command {
         Command::Status(status) => status.run(config).await,
         Command::Plugins(plugins) => plugins.run(config).await,
         Command::Switch(switch) => switch.run(config).await,
@@ -81,6 +115,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Join(rooms) => rooms.join(config()?).await,
         Command::Leave(rooms) => rooms.leave(config()?).await,
         Command::Disconnect(disconnect) => disconnect.run(config()?).await,
+        // Done before there is a runtime.
+        Command::New(_) | Command::Inspect(_) | Command::Check(_) | Command::Kit(_) => Ok(()),
     }
 }
 
@@ -107,6 +143,11 @@ mod tests {
             "switchboard plugins --config chat.toml",
             "switchboard switch redis-streams --force --json",
             "switchboard abort --socket admin.sock",
+            "switchboard new nats --path ../nats --sdk ../switchboard/plugins/sdk",
+            "switchboard inspect nats.wasm --json",
+            "switchboard check nats.wasm --config nats.toml --only order --only rooms::a --json",
+            "switchboard check --list",
+            "switchboard kit server --name a --exit-with-stdin --config x.toml",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(
@@ -121,6 +162,8 @@ mod tests {
             "switchboard join --to a",
             "switchboard disconnect --all --to a",
             "switchboard switch",
+            "switchboard check",
+            "switchboard inspect",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -1,6 +1,6 @@
 // Real Socket.IO clients, driven by JSON lines: one command a line on standard input,
 // {"id":1,"op":"connect",…}, answered on standard output by {"id":1,"ok":…} or
-// {"id":1,"error":"…"}. `tests/src/clients.rs` is the other side.
+// {"id":1,"error":"…"}. `kit/src/clients.rs` is the other side.
 //
 // A binary part of an argument is written {"$bytes":"0aff"}, hexadecimal.
 
@@ -10,7 +10,7 @@ import msgpack from "socket.io-msgpack-parser";
 
 /** How often a wait looks at its condition. */
 const LOOK_EVERY_MS = 5;
-/** Events with numbers; counted and checked, not kept. See `Flood` in tests/src/protocol.rs. */
+/** Events with numbers; counted and checked, not kept. See `Flood` in kit/src/protocol/flood.rs. */
 const FLOOD = "flood";
 /** What the server sends when its handlers are in place. */
 const HANDLERS_READY = "ready";

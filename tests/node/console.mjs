@@ -1,6 +1,6 @@
 // Commands in, answers out: JSON lines on standard input and output. {"id":1,"op":…} is answered by
 // {"id":1,"ok":…} or {"id":1,"error":"…"}. Commands run at the same time and are answered as they
-// finish. `tests/src/process.rs` is the other side.
+// finish. `kit/src/process.rs` is the other side.
 
 import { createInterface } from "node:readline";
 

@@ -1,5 +1,5 @@
 // A Node.js Socket.IO server of a cluster that does what it is told: the peer of our servers in the
-// integration tests. It takes the same commands as `tests/src/bin/test-server` and answers in the
+// integration tests. It takes the same commands as `kit/src/subject` and answers in the
 // same way (`console.mjs`). By hand:
 //
 //   $ node server.mjs --adapter redis --url redis://127.0.0.1:6379

@@ -1,5 +1,5 @@
 // Event arguments as JSON: a binary part is written {"$bytes":"0aff"}, hexadecimal, as in
-// `tests/src/value.rs`. What JSON cannot say (undefined) becomes null.
+// `kit/src/value.rs`. What JSON cannot say (undefined) becomes null.
 
 const BYTES_KEY = "$bytes";
 

@@ -1,11 +1,14 @@
 //! What the servers of a cluster meet at: which kind, how it is started, and what the servers'
 //! configuration says of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::{Table, Value};
 
-use crate::{Error, Nats, Postgres, Redis, RedisCluster, Sentinel};
+use crate::{
+    Cluster, Error, Nats, Postgres, Redis, RedisCluster, Sentinel,
+    transport::{bus_path, text},
+};
 
 /// Masters of a Redis Cluster: fewer are no cluster to most programs.
 const MASTERS: usize = 3;
@@ -79,16 +82,55 @@ impl Running {
     }
 }
 
-/// Where the bus of the cluster in a folder is.
-pub(crate) fn bus_path(folder: &Path) -> PathBuf {
-    folder.join("bus.sock")
+/// The backend that a cluster's servers meet at, whichever of ours it is.
+pub trait Backends {
+    /// The Redis server, if it is one.
+    fn redis(&self) -> Option<&Redis>;
+    /// The Postgres server, if it is one.
+    fn postgres(&self) -> Option<&Postgres>;
+    /// The NATS server, if it is one.
+    fn nats(&self) -> Option<&Nats>;
+    /// The Redis Cluster, if it is one.
+    fn redis_cluster(&self) -> Option<&RedisCluster>;
+    /// The Sentinels of the Redis server, if there are any.
+    fn sentinel(&self) -> Option<&Sentinel>;
 }
 
-/// A path as configuration.
-pub(crate) fn text(path: &Path) -> Result<Value, Error> {
-    path.to_str()
-        .map(|path| Value::String(path.to_owned()))
-        .ok_or_else(|| Error::Test(format!("{} is not UTF-8", path.display())))
+impl Backends for Cluster {
+    fn redis(&self) -> Option<&Redis> {
+        match self.backend::<Running>()? {
+            Running::Redis(redis) => Some(redis),
+            _ => None,
+        }
+    }
+
+    fn postgres(&self) -> Option<&Postgres> {
+        match self.backend::<Running>()? {
+            Running::Postgres(postgres) => Some(postgres),
+            _ => None,
+        }
+    }
+
+    fn nats(&self) -> Option<&Nats> {
+        match self.backend::<Running>()? {
+            Running::Nats(nats) => Some(nats),
+            _ => None,
+        }
+    }
+
+    fn redis_cluster(&self) -> Option<&RedisCluster> {
+        match self.backend::<Running>()? {
+            Running::RedisCluster(cluster) => Some(cluster),
+            _ => None,
+        }
+    }
+
+    fn sentinel(&self) -> Option<&Sentinel> {
+        match self.backend::<Running>()? {
+            Running::Sentinel(sentinel) => Some(sentinel),
+            _ => None,
+        }
+    }
 }
 
 fn entry(key: &str, value: Value) -> Table {

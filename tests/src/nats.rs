@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{Error, Process, guard::Guard, port::Port};
+use crate::{Error, Port, Process, guard::Guard};
 
 /// Another program in the place of the `nats-server` in the path.
 const BINARY_VARIABLE: &str = "SWITCHBOARD_TEST_NATS_SERVER";

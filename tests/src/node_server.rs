@@ -1,10 +1,12 @@
 //! A Node.js server in the place of one of ours: `tests/node/server.mjs`, which takes the same
 //! commands, so its handle is a [`Server`] too. What it cannot answer is said there.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use tokio::process::Command;
 
-use crate::{Error, Parser, Server, node_script};
+use crate::{Cluster, Error, Parser, Server, node_script};
 
 /// The package without which it does not run; if it is there, so are the others.
 const PACKAGE: &str = "socket.io";
@@ -166,5 +168,28 @@ impl NodeLaunch {
             command.args(["--url", &self.urls.join(",")]);
         }
         Ok(command)
+    }
+}
+
+/// Node.js servers in a cluster of ours.
+pub trait NodeServers {
+    /// Starts one more server, and waits until it and all others know each other. It gets the
+    /// cluster's parser and a number in the order of all servers.
+    ///
+    /// # Errors
+    /// What [`NodeLaunch::start`] says.
+    fn add_node_js(
+        &mut self,
+        launch: NodeLaunch,
+    ) -> impl Future<Output = Result<&Arc<Server>, Error>>;
+}
+
+impl NodeServers for Cluster {
+    async fn add_node_js(&mut self, launch: NodeLaunch) -> Result<&Arc<Server>, Error> {
+        let launch = launch
+            .name(format!("node {} (Node.js)", self.nodes().len()))
+            .parser(self.parser());
+        let server = launch.start().await?;
+        self.add(server).await
     }
 }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use self::template::{as_owner, folder, template};
-use crate::{Error, Process, guard::Guard, port::Port};
+use crate::{Error, Port, Process, guard::Guard};
 
 /// Names the folder of `initdb` and `postgres`, where it is not the usual one.
 const VARIABLE: &str = "SWITCHBOARD_TEST_POSTGRES_BIN";

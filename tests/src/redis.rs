@@ -22,7 +22,7 @@ pub use sentinel::Sentinel;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{Error, Process, guard::Guard, port::Port};
+use crate::{Error, Port, Process, guard::Guard};
 
 /// Another program in the place of the `redis-server` in the path.
 const BINARY_VARIABLE: &str = "SWITCHBOARD_TEST_REDIS_SERVER";

@@ -1,22 +1,16 @@
-//! What the servers of a cluster reach each other through, as a value: a scenario is written once
-//! and runs over every [`Transport`].
-//!
-//! A transport says three things: which plugin to load, what its servers meet at (a [`Backend`],
-//! which lives as long as the cluster), and what may be expected of it ([`Capabilities`]), so that a
-//! scenario never needs to be left out: it asserts what this transport promises.
+//! Our transports, as the conformance kit wants them: which plugin to load, what its servers meet at
+//! (a [`Backend`], which lives as long as the cluster), and what may be expected of it.
 
 use std::{
     env,
     path::{Path, PathBuf},
 };
 
+use futures_util::future::BoxFuture;
+pub use switchboard_kit::transport::*;
 use toml::{Table, Value};
 
-use crate::{
-    Backend, Error,
-    backend::{Running, text},
-    built,
-};
+use crate::{Backend, Error, built};
 
 /// Restricts tests to the transport of this name.
 const VARIABLE: &str = "SWITCHBOARD_TEST_TRANSPORT";
@@ -41,26 +35,6 @@ pub struct Transport {
     can: Capabilities,
 }
 
-/// What may be expected of a transport, where transports differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Capabilities {
-    /// Answers say which node gave them, so that a node that gives none can be named. Else the
-    /// missing ones are only counted.
-    pub names_nodes: bool,
-    /// A node that dies is reported at once. Else it is missed when its heartbeats stop.
-    pub reports_deaths: bool,
-}
-
-impl Default for Capabilities {
-    fn default() -> Self {
-        Self {
-            names_nodes: true,
-            reports_deaths: false,
-        }
-    }
-}
-
 macro_rules! all {
     ($($name:ident)+) => {
         impl Transport {
@@ -76,10 +50,7 @@ each_transport!(all);
 impl Transport {
     /// The plugin `local`: the processes of one machine on a bus.
     pub fn local() -> Self {
-        Self::plugin("local").can(Capabilities {
-            names_nodes: true,
-            reports_deaths: true,
-        })
+        Self::plugin("local").can(Capabilities::default().reports_deaths(true))
     }
 
     /// The plugin `redis`, as Node's `createAdapter`.
@@ -206,7 +177,7 @@ impl Transport {
     }
 
     /// Starts what its servers meet at, in this folder, and says how they find and use it.
-    pub(crate) async fn start(&self, folder: &Path) -> Result<Started, Error> {
+    async fn start_in(&self, folder: &Path) -> Result<Started, Error> {
         let mut config = Table::new();
         config.insert("transport".into(), Value::String(self.plugin.clone()));
         let plugins = match &self.plugins {
@@ -214,6 +185,8 @@ impl Transport {
             None => built::plugins(&self.plugin)?,
         };
         config.insert("plugins".into(), text(&plugins)?);
+        // One for all tests: each plugin is compiled once, not once for each server.
+        config.insert("cache".into(), text(&built::cache())?);
         let backend = self.backend.start().await?;
         let (kind, at) = backend.connection(folder)?;
         let connection = table(kind, table("main", Value::Table(at)));
@@ -224,20 +197,27 @@ impl Transport {
         Ok(Started {
             config,
             more: self.toml.clone(),
-            backend,
+            backend: Box::new(backend),
         })
     }
 }
 
-/// What a cluster needs to know of a transport that is ready.
-#[derive(Debug)]
-pub(crate) struct Started {
-    /// Generated configuration.
-    pub(crate) config: Table,
-    /// Written configuration, to be merged over it.
-    pub(crate) more: String,
-    /// Its backend, which must live as long as the cluster.
-    pub(crate) backend: Running,
+impl Meeting for Transport {
+    fn start<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, Result<Started, Error>> {
+        Box::pin(self.start_in(folder))
+    }
+}
+
+impl From<Transport> for switchboard_kit::Transport {
+    fn from(transport: Transport) -> Self {
+        Self::new(transport.label.clone(), transport.can, transport)
+    }
+}
+
+impl From<&Transport> for switchboard_kit::Transport {
+    fn from(transport: &Transport) -> Self {
+        transport.clone().into()
+    }
 }
 
 impl From<&str> for Transport {
@@ -253,10 +233,6 @@ impl From<&Self> for Transport {
     fn from(transport: &Self) -> Self {
         transport.clone()
     }
-}
-
-fn table(key: &str, value: Value) -> Value {
-    Value::Table(Table::from_iter([(key.to_owned(), value)]))
 }
 
 fn is_wanted(name: &str, only: Option<&str>) -> Result<bool, Error> {

@@ -12,7 +12,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use switchboard_tests::{Cluster, Error, Process, Redis};
+use switchboard_tests::{Cluster, Error, Process, Redis, Transport};
 use tokio::process::Command;
 
 /// Servers of the chat in one cluster, and a browser.
@@ -43,6 +43,7 @@ impl Demo {
 
         // No servers of its own: only the configuration that ours share.
         let folder = Cluster::builder()
+            .transport(Transport::local())
             .nodes(0)
             .without_waiting()
             .toml(toml)

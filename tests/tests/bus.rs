@@ -5,6 +5,7 @@
 
 use switchboard_tests::{
     Client, Clients, Cluster, ClusterBuilder, Connect, Error, Flood, Select, Server, Tally,
+    Transport,
 };
 
 /// Longer than any test is patient.
@@ -16,7 +17,9 @@ const PATIENT: &str = "
 ";
 
 fn patient() -> ClusterBuilder {
-    Cluster::builder().toml(PATIENT)
+    Cluster::builder()
+        .transport(Transport::local())
+        .toml(PATIENT)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! Every scenario over every transport, and with each parser where that matters. What the scenarios
-//! are is in `tests/src/scenarios`, what the transports are in `tests/src/transport.rs`.
+//! are is in `kit/src/scenarios`, what the transports are in `tests/src/transport.rs`.
 
 use switchboard_tests::{
     Error, Parser, Transport, each_scenario, each_transport,

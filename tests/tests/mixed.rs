@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 use switchboard_tests::{
-    Answer, Clients, Cluster, Connect, Emitter, Error, Looked, NodeAdapter, NodeEmitter,
-    NodeLaunch, Parser, Select, Transport, bytes, until,
+    Answer, Backends, Clients, Cluster, Connect, Emitter, Error, Looked, NodeAdapter, NodeEmitter,
+    NodeLaunch, NodeServers, Parser, Select, Transport, bytes, until,
 };
 
 type Outcome = Result<(), Error>;

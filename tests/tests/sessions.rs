@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use switchboard::{Board, Config, PrivateId, Session};
 use switchboard_tests::{
-    Client, Clients, Cluster, Connect, NodeAdapter, NodeLaunch, Reply, Resume, Select, Server,
-    Transport, until,
+    Backends, Client, Clients, Cluster, Connect, NodeAdapter, NodeLaunch, NodeServers, Reply,
+    Resume, Select, Server, Transport, until,
 };
 
 type Outcome = Result<(), switchboard_tests::Error>;

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use super::{Digest, MAX_FOLDER_ENTRIES, MAX_PLUGIN_BYTES};
 use crate::{
-    config::{ConfigError, PluginName},
+    config::{ConfigError, MAX_NAME_BYTES, PluginName},
     error::Fault,
     suggest,
 };
@@ -24,6 +24,16 @@ pub enum PluginError {
         path: PathBuf,
         /// What is in the folder.
         there: Vec<PluginName>,
+    },
+    /// The file is not called as a plugin is. The fault of who named it.
+    #[error(
+        "{} is not called as a plugin is, NAME.wasm: a name is 1 to {MAX_NAME_BYTES} lower-case letters, \
+         digits and hyphens, and starts with a letter or a digit; rename it",
+        path.display()
+    )]
+    Misnamed {
+        /// Which file.
+        path: PathBuf,
     },
     /// The folder or a file in it cannot be read. The fault of the operator, or of the machine.
     #[error("cannot read {}: {reason}; the server's user must be able to read it", path.display())]
@@ -109,6 +119,7 @@ impl PluginError {
             Self::Missing { .. }
             | Self::CrowdedFolder { .. }
             | Self::NotAFile { .. }
+            | Self::Misnamed { .. }
             | Self::DigestMismatch { .. } => Fault::Configuration,
             Self::Unreadable { .. } => Fault::Machine,
             Self::TooLarge { .. }

@@ -90,38 +90,63 @@ impl PluginFolder {
     /// See [`PluginError`]. [`PluginError::Incomplete`] may pass by itself.
     pub fn find(&self, name: &PluginName) -> Result<PluginFile, PluginError> {
         let path = self.path.join(format!("{name}.wasm"));
-        let bytes = match read(&path) {
-            Err(PluginError::Unreadable { reason, .. })
+        match PluginFile::read(name.clone(), path) {
+            Err(PluginError::Unreadable { path, reason })
                 if reason.kind() == io::ErrorKind::NotFound =>
             {
-                let there = self.list()?;
-                return Err(PluginError::Missing {
+                Err(PluginError::Missing {
                     name: name.clone(),
                     path,
-                    there,
-                });
+                    there: self.list()?,
+                })
             }
-            read => read?,
+            read => read,
+        }
+    }
+}
+
+impl PluginFile {
+    /// Reads a plugin and its manifest from wherever it is: `NAME.wasm`, and `NAME.toml` beside it. A
+    /// compiler writes `_` where a plugin's name has `-`: both are understood here.
+    ///
+    /// # Errors
+    /// See [`PluginError`].
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, PluginError> {
+        let path = path.into();
+        let name = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("wasm") => path.file_stem().and_then(|stem| stem.to_str()),
+            _ => None,
         };
+        match name.and_then(|name| name.replace('_', "-").parse().ok()) {
+            Some(name) => Self::read(name, path),
+            None => Err(PluginError::Misnamed { path }),
+        }
+    }
+
+    /// Where a plugin's manifest is.
+    pub fn manifest_path(&self) -> PathBuf {
+        self.path.with_extension("toml")
+    }
+
+    fn read(name: PluginName, path: PathBuf) -> Result<Self, PluginError> {
+        let bytes = read(&path)?;
         match wasm::check_frame(&bytes) {
             Ok(()) => {}
             Err(Damage::NotWasm) => return Err(PluginError::NotWasm { path }),
             Err(Damage::CutOff) => return Err(PluginError::Incomplete { path }),
         }
-        let manifest_path = self.path.join(format!("{name}.toml"));
-        let manifest = if is_there(&manifest_path) {
-            Manifest::read(&manifest_path).map_err(PluginError::Manifest)?
-        } else {
-            Manifest::default()
-        };
         let digest = Digest::of(&bytes);
-        let plugin = PluginFile {
-            name: name.clone(),
+        let mut plugin = Self {
+            name,
             path,
             bytes,
             digest,
-            manifest,
+            manifest: Manifest::default(),
         };
+        let manifest_path = plugin.manifest_path();
+        if is_there(&manifest_path) {
+            plugin.manifest = Manifest::read(&manifest_path).map_err(PluginError::Manifest)?;
+        }
         if let Some(expected) = &plugin.manifest.digest {
             plugin.verify(
                 expected,
@@ -130,9 +155,7 @@ impl PluginFolder {
         }
         Ok(plugin)
     }
-}
 
-impl PluginFile {
     /// Is this the very file that a digest stands for? `wanted_by` says where that is written.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! be replaced. May depend on nothing else in this crate.
 
 mod engine;
+mod examine;
 mod guest;
 mod limits;
 mod load;
@@ -13,11 +14,12 @@ mod meter;
 mod stdio;
 
 pub use engine::{Runtime, RuntimeError};
+pub(crate) use examine::examine;
 pub use guest::Fault;
 pub(crate) use guest::{Guest, GuestState};
 pub use limits::Limits;
 pub use load::LoadError;
-pub(crate) use load::{Program, load};
+pub(crate) use load::{Contract, Program, load};
 
 #[cfg(test)]
 mod tests;

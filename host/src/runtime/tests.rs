@@ -3,7 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Fault, Guest, Limits, LoadError, Program, Runtime, load};
+use super::{Contract, Fault, Guest, Limits, LoadError, Program, Runtime, load};
+
+fn importing<'a>(imports: &'a [&'a str]) -> Contract<'a> {
+    Contract {
+        imports,
+        exports: &[],
+    }
+}
 
 /// Exports that do what their names say. `wait` calls the host, which sleeps.
 const COMPONENT: &str = r#"
@@ -36,7 +43,7 @@ const LONG: Duration = Duration::from_secs(60);
 fn load_text(text: &str, interfaces: &[&str]) -> Result<(Runtime, Program<()>), LoadError> {
     let runtime = Runtime::new(None).unwrap();
     let wasm = wat::parse_str(text).unwrap();
-    let program = load(&runtime, &wasm, interfaces, true, |linker| {
+    let program = load(&runtime, &wasm, importing(interfaces), true, |linker| {
         linker
             .instance("test:host/clock@0.1.0")?
             .func_wrap_async("sleep", |_, (): ()| {
@@ -169,7 +176,7 @@ fn what_cannot_be_loaded_says_why() {
     let runtime = Runtime::new(None).unwrap();
     let load = |wasm: &[u8]| {
         let known = ["test:host/clock@0.2.0", "test:host/other@1.0.0"];
-        match load::<()>(&runtime, wasm, &known, false, |_| Ok(())) {
+        match load::<()>(&runtime, wasm, importing(&known), false, |_| Ok(())) {
             Ok(_) => panic!("it was loaded"),
             Err(error) => error.to_string(),
         }
@@ -180,7 +187,7 @@ fn what_cannot_be_loaded_says_why() {
         (b"\0asm".to_vec(), "cannot be compiled"),
         (
             text(r#"(module (import "env" "x" (func)))"#),
-            "no component can be made of it",
+            "without component metadata",
         ),
         (
             text(r#"(component (import "test:host/clock@0.1.0" (instance)))"#),
@@ -208,7 +215,7 @@ fn compiled_code_is_kept_and_found_again() {
     let wasm = wat::parse_str("(component)").unwrap();
     for _ in 0..2 {
         let runtime = Runtime::new(Some(folder.path().join("cache"))).unwrap();
-        assert!(load::<()>(&runtime, &wasm, &[], true, |_| Ok(())).is_ok());
+        assert!(load::<()>(&runtime, &wasm, importing(&[]), true, |_| Ok(())).is_ok());
     }
     assert!(
         std::fs::read_dir(folder.path().join("cache"))

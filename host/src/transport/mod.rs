@@ -9,6 +9,7 @@
 mod follow;
 mod from_guest;
 mod handover;
+mod inspect;
 mod instance;
 mod keeper;
 mod lines;
@@ -25,6 +26,7 @@ mod to_guest;
 mod upgrade;
 
 pub(crate) use follow::{Follower, Upgradable};
+pub use inspect::{Ask, Inspection, inspect};
 pub use keeper::RestartPolicy;
 pub(crate) use lines::{LineOpener, Lines};
 pub(crate) use loader::Loader;

@@ -20,7 +20,7 @@ use crate::{
     cluster::NodeId,
     config::Resolved,
     plugins::PluginFile,
-    runtime::{Fault, Guest, Limits, LoadError, Program, Runtime, load},
+    runtime::{Contract, Fault, Guest, Limits, LoadError, Program, Runtime, load},
 };
 
 /// What a plugin is made of.
@@ -53,17 +53,6 @@ pub enum TransportError {
         /// Why.
         #[source]
         reason: LoadError,
-    },
-    /// It is no transport: an export is missing.
-    #[error(
-        "cannot load the plugin {file}: it does not export `{interface}`; a transport exports \
-         switchboard:transport/publisher and switchboard:transport/subscriber at version 0.1.0"
-    )]
-    NotATransport {
-        /// Which file.
-        file: String,
-        /// What is missing.
-        interface: &'static str,
     },
     /// The options are wrong: the configuration's fault.
     #[error("the transport `{plugin}` refuses its configuration: {reason}")]
@@ -123,6 +112,43 @@ impl Role {
     }
 }
 
+/// The exports without which a plugin is no transport.
+const EXPORTS: &[&str] = &[
+    "switchboard:transport/publisher@0.1.0",
+    "switchboard:transport/subscriber@0.1.0",
+];
+
+/// A plugin that fits the contract.
+pub(super) struct Linked {
+    program: Program<PluginState>,
+    publisher: publisher::GuestIndices,
+    subscriber: subscriber::GuestIndices,
+    recovery: Option<recovery::GuestIndices>,
+}
+
+/// Compiles a plugin and checks that it is a transport. Here is decided which files are refused, for
+/// servers and for those who only want to know (`inspect.rs`).
+pub(super) fn link(runtime: &Runtime, wasm: &[u8], allow_wasi: bool) -> Result<Linked, LoadError> {
+    let contract = Contract {
+        imports: INTERFACES,
+        exports: EXPORTS,
+    };
+    let program = load(runtime, wasm, contract, allow_wasi, |linker| {
+        switchboard::transport::node::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+        switchboard::bus::bus::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+        switchboard::redis::redis::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+        switchboard::postgres::postgres::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+        switchboard::tcp::tcp::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+    })?;
+    let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
+    Ok(Linked {
+        publisher: publisher::GuestIndices::new(&program.pre).map_err(mismatch)?,
+        subscriber: subscriber::GuestIndices::new(&program.pre).map_err(mismatch)?,
+        recovery: recovery::GuestIndices::new(&program.pre).ok(),
+        program,
+    })
+}
+
 /// A loaded transport. Its instances share nothing but this and the host's connections.
 pub(crate) struct TransportPlugin {
     pub(super) name: String,
@@ -161,26 +187,13 @@ impl TransportPlugin {
             restarts,
             granted,
         } = source;
-        let program = load(runtime, &wasm, INTERFACES, limits.allow_wasi, |linker| {
-            switchboard::transport::node::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-            switchboard::bus::bus::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-            switchboard::redis::redis::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-            switchboard::postgres::postgres::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-            switchboard::tcp::tcp::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
-        })
-        .map_err(|reason| TransportError::Load {
-            file: file.clone(),
-            reason,
-        })?;
-        let missing = |interface| {
-            let file = file.clone();
-            move |_| TransportError::NotATransport { file, interface }
-        };
-        let publisher = publisher::GuestIndices::new(&program.pre)
-            .map_err(missing("switchboard:transport/publisher@0.1.0"))?;
-        let subscriber = subscriber::GuestIndices::new(&program.pre)
-            .map_err(missing("switchboard:transport/subscriber@0.1.0"))?;
-        let recovery = recovery::GuestIndices::new(&program.pre).ok();
+        let Linked {
+            program,
+            publisher,
+            subscriber,
+            recovery,
+        } = link(runtime, &wasm, limits.allow_wasi)
+            .map_err(|reason| TransportError::Load { file, reason })?;
         let log = Arc::new(LogLimit::new(limits.log_lines_per_second));
         Ok(Self {
             name,

@@ -49,19 +49,27 @@ pub mod bindings;
 mod export;
 pub mod host;
 mod log;
+#[cfg(not(target_family = "wasm"))]
+mod native;
 pub mod option;
 pub mod redis_outcome;
 pub mod socket;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
 pub mod wire;
 
 use bindings::switchboard::transport as wit;
 
+#[cfg(target_family = "wasm")]
 pub use bindings::switchboard::bus::bus;
 pub use bindings::switchboard::postgres::postgres;
 pub use bindings::switchboard::redis::redis;
 pub use bindings::switchboard::tcp::tcp;
+#[cfg(target_family = "wasm")]
 pub use bindings::switchboard::transport::node;
 pub use log::{debug, error, info, trace, warn};
+#[cfg(not(target_family = "wasm"))]
+pub use native::{bus, node};
 pub use wit::lifecycle::{Config, Failure, Membership, OpenFailure, TransportInfo};
 
 /// What nodes tell each other, and what a subscriber reports.

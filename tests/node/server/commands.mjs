@@ -1,4 +1,4 @@
-// Carries out the commands of `tests/src/protocol`: each is what a user of Socket.IO would write.
+// Carries out the commands of `kit/src/protocol`: each is what a user of Socket.IO would write.
 // Those that ask for Switchboard's own operators (`board`) get Socket.IO's, and its answers in the
 // form of ours, or an error where it does not say enough.
 //

@@ -1,4 +1,4 @@
-// Many numbered events as fast as the backend takes them; `tests/src/bin/test-server/flood.rs` in
+// Many numbered events as fast as the backend takes them; `kit/src/subject/flood.rs` in
 // JavaScript. The clients check the payloads.
 
 import { check } from "../console.mjs";

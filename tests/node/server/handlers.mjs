@@ -1,5 +1,5 @@
 // What the server does for its clients and for other servers: nothing that the tests do not need.
-// The same as `handlers.rs` and `answers.rs` in `tests/src/bin/test-server`.
+// The same as `handlers.rs` and `answers.rs` in `kit/src/subject`.
 //
 // A client that sends rooms along with its connection is put into them. Events: `join` and `leave`
 // with a list of rooms, `data` with what other servers shall see as the socket's data, and any other

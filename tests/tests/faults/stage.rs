@@ -7,7 +7,8 @@ use std::{
 
 use serde_json::{Value, json};
 use switchboard_tests::{
-    Client, Clients, Cluster, ClusterBuilder, Connect, Error, Parser, Select, Server, until,
+    Client, Clients, Cluster, ClusterBuilder, Connect, Error, Parser, Select, Server, Transport,
+    until,
 };
 
 use crate::Outcome;
@@ -51,8 +52,7 @@ pub(crate) fn fixtures() -> Result<PathBuf, Error> {
 pub(crate) fn faulty() -> Result<ClusterBuilder, Error> {
     Ok(Cluster::builder()
         .nodes(2)
-        .transport("faulty")
-        .plugins(fixtures()?)
+        .transport(Transport::plugin("faulty").folder(fixtures()?))
         .toml(QUICK))
 }
 

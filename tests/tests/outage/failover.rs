@@ -1,6 +1,6 @@
 //! The master is killed and the Sentinels make its replica the master.
 
-use switchboard_tests::{Backend, Error, Transport};
+use switchboard_tests::{Backend, Backends, Error, Transport};
 use tokio::time::Instant;
 
 use crate::{

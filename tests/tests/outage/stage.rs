@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use switchboard_tests::{
-    Answer, Client, Clients, Cluster, ClusterBuilder, Connect, Error, Nats, Postgres, Proxy, Redis,
-    Server, Transport, until,
+    Answer, Backends, Client, Clients, Cluster, ClusterBuilder, Connect, Error, Nats, Postgres,
+    Proxy, Redis, Server, Transport, until,
 };
 
 use crate::Outcome;

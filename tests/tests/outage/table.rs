@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard_tests::{
-    Client, Clients, Cluster, Connect, Error, Postgres, Select, Transport, bytes, until,
+    Backends, Client, Clients, Cluster, Connect, Error, Postgres, Select, Transport, bytes, until,
 };
 use tokio::time::{Instant, sleep};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchboard_tests::{Error, NodeAdapter, NodeLaunch, Redis};
+use switchboard_tests::{Backends, Error, NodeAdapter, NodeLaunch, NodeServers, Redis};
 
 use crate::{
     Outcome, assert_all_on, builder, load::Load, on_the_stage, stage::URL_VARIABLE,

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::json;
 use switchboard_tests::{
-    Client, Clients, Cluster, Connect, Error, Flood, Proxy, Redis, Select, Server, Tally,
+    Backends, Client, Clients, Cluster, Connect, Error, Flood, Proxy, Redis, Select, Server, Tally,
 };
 use tokio::{
     sync::watch,

@@ -7,6 +7,7 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +24,7 @@ use guests::{Guest, Kind};
 mod component;
 mod folder;
 mod guests;
+mod other;
 
 pub(crate) const COMMAND: cli::Command = cli::Command {
     name: "plugins",
@@ -32,14 +34,23 @@ Builds every transport plugin as a WebAssembly component: plugins/NAME becomes
 target/plugins/NAME.wasm, with its manifest NAME.toml beside it. A file whose content stays the
 same is not touched.
 
-Usage: cargo xtask plugins [--out DIR] [--fixtures]
+Usage: cargo xtask plugins [--out DIR] [--fixtures] [--path DIR]
 
   --out DIR   put the plugins here instead; other files there are left alone
-  --fixtures  also build the tests' own plugins (tests/fixtures/*) into target/fixtures",
-    options: &[Opt::value("--out"), Opt::flag("--fixtures")],
+  --fixtures  also build the tests' own plugins (tests/fixtures/*) into target/fixtures
+  --path DIR  build the plugin crate in this folder instead, which `switchboard new` wrote, with
+              whatever toolchain there is; it goes to DIR/target unless --out says otherwise",
+    options: &[
+        Opt::value("--out"),
+        Opt::flag("--fixtures"),
+        Opt::value("--path"),
+    ],
     max_words: 0,
     run: |project, args: &Args| {
         setup::ensure(project, Task::Plugins)?;
+        if let Some(path) = args.value("--path") {
+            return other::build(project, Path::new(path), args.value("--out").map(Path::new));
+        }
         build(
             project,
             &Wanted {
@@ -93,19 +104,23 @@ fn compile(project: &Project, builder: &wasm_target::Builder, guests: &[Guest]) 
         .args(["--profile", PROFILE, "--lib", "--target-dir"])
         .arg(project.wasm_target())
         .current_dir(&project.root);
+    remap_home(&mut command);
+    for guest in guests {
+        command.args(["-p", &guest.package]);
+    }
+    run(&mut command)
+}
+
+/// Panic messages name source files: not those of this machine's user, please, and the same ones
+/// wherever the plugin is built.
+fn remap_home(command: &mut Command) {
     if let Some(home) = cargo_home() {
-        // Panic messages name source files: not those of this machine's user, please, and the
-        // same ones wherever the plugin is built.
         let mut remap = OsString::from("--remap-path-prefix=");
         remap.push(home);
         remap.push("=/cargo");
         // Unlike RUSTFLAGS it takes a path with spaces.
         command.env("CARGO_ENCODED_RUSTFLAGS", remap);
     }
-    for guest in guests {
-        command.args(["-p", &guest.package]);
-    }
-    run(&mut command)
 }
 
 /// Where Cargo keeps the sources of dependencies.
