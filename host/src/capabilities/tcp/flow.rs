@@ -398,12 +398,10 @@ impl Flow {
             let is_sent = state.outgoing.is_empty() && state.in_hand == 0;
             (state.tls == Tls::Wanted && is_sent).then_some(())
         };
-        loop {
-            // Both: what is sent is told to the plugin's calls.
-            tokio::select! {
-                () = self.when(&self.work, wanted) => return,
-                () = self.when(&self.guest, wanted) => return,
-            }
+        // Both: that something is sent is told to the plugin's calls.
+        tokio::select! {
+            () = self.when(&self.work, wanted) => {}
+            () = self.when(&self.guest, wanted) => {}
         }
     }
 

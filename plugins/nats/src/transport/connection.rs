@@ -148,7 +148,7 @@ impl<S: Socket> Connection<S> {
     /// Goes through what is there of the greeting.
     fn greet(&mut self) -> Result<Option<Reached>, Trouble> {
         loop {
-            let heard = match self.next()? {
+            let heard = match self.heard()? {
                 None => return Ok(None),
                 Some((Said::Info(info), _)) => Greeting::Info(info),
                 Some((Said::Pong, _)) => Greeting::Pong,
@@ -205,7 +205,7 @@ impl<S: Socket> Connection<S> {
     ///
     /// # Errors
     /// It is no NATS: it is down then.
-    pub fn next(&mut self) -> Result<Option<(Said<'_>, u64)>, Trouble> {
+    pub fn heard(&mut self) -> Result<Option<(Said<'_>, u64)>, Trouble> {
         loop {
             let rest = self.buffer.get(self.at..).unwrap_or_default();
             let (said, len) = match protocol::read(rest) {

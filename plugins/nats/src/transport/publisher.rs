@@ -142,7 +142,7 @@ impl<S: Socket> Publishing<S> {
             let until = now_ms() + RETURN_MS;
             while left(until) > 0 {
                 self.connection.fill(left(until))?;
-                while self.connection.next()?.is_some() {}
+                while self.connection.heard()?.is_some() {}
             }
         }
         Ok(())
@@ -217,7 +217,7 @@ impl<S: Socket> Publishing<S> {
         let until = now_ms() + f64::from(self.ack_timeout_ms);
         let mut refused = None;
         loop {
-            while let Some((said, _)) = self.connection.next()? {
+            while let Some((said, _)) = self.connection.heard()? {
                 match said {
                     Said::Pong => {}
                     Said::Info(info) => {

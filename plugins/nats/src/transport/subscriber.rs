@@ -383,7 +383,7 @@ impl<S: Socket> Receiving<S> {
         let mut refused = None;
         let mut info = None;
         while pending.len() < max_events {
-            let Some((said, place)) = connection.next()? else {
+            let Some((said, place)) = connection.heard()? else {
                 break;
             };
             self.is_changed = true;
