@@ -98,7 +98,9 @@ impl Nats {
         let mut command = Command::new(program());
         command
             .args(["--addr", "127.0.0.1", "--port"])
-            .arg(self.port.number().to_string());
+            .arg(self.port.number().to_string())
+            // What it says there is waited for.
+            .args(["--log", "/dev/stdout"]);
         let name = format!("NATS at {}", self.port.number());
         let (process, _) =
             Process::start_when(name, command, |line| line.contains(READY).then(String::new))

@@ -1,5 +1,6 @@
 //! The two halves, each with a connection of its own. What speaks the protocol is written over
-//! [`Socket`], so that it runs natively in tests; what is made for the host is [`Out`] and [`In`].
+//! [`switchboard_plugin::socket::Socket`], so that it runs natively in tests; what is made for the host
+//! is [`Out`] and [`In`].
 
 mod connection;
 mod note;
