@@ -52,13 +52,6 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl<'de> Deserialize<'de> for Endpoint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 /// Endpoints that a grant is for: one, all ports of a host, all hosts of a domain, all.
 ///
 /// A name is compared as it is written: an address that some name stands for is another host.

@@ -30,6 +30,7 @@ const MAX_ADDRESSES: usize = 64;
 pub struct TcpOptions {
     /// One or more servers that stand for each other; they are tried in turn, beginning with the one
     /// that worked last.
+    #[serde(deserialize_with = "endpoints")]
     pub addresses: Vec<Endpoint>,
     /// Whether TLS is spoken. Default: no.
     pub encryption: Encryption,
@@ -76,6 +77,14 @@ impl Default for TcpOptions {
 
 fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+/// A wrong one is an error of the whole list: the rest of it would be another list.
+fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let endpoints = texts.iter().map(|text| text.parse());
+    let endpoints: Result<_, super::InvalidEndpoint> = endpoints.collect();
+    endpoints.map_err(serde::de::Error::custom)
 }
 
 impl TcpOptions {

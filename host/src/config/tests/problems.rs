@@ -48,7 +48,7 @@ fn an_unknown_key_is_named_with_its_place_and_the_nearest_right_one() {
         (
             "[connections.mysql.main]",
             "unknown key `mysql` in [connections] (switchboard.toml:1:14); known here: `bus`, \
-             `redis`, `postgres`",
+             `redis`, `postgres`, `tcp`",
         ),
         (
             "\"a\\nb\" = 1",
