@@ -109,6 +109,10 @@ pub fn command(role: Role) -> Result<Command, Error> {
     for key in settings() {
         command.env_remove(key);
     }
+    if are_chosen() {
+        // Scenarios look for lines in it.
+        command.env(LOG_VARIABLE, "info");
+    }
     Ok(command)
 }
 

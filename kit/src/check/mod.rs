@@ -239,10 +239,14 @@ fn meet(
         let lost = cluster.node(1).node().await?;
         cluster.node(1).kill().await?;
         let observer = cluster.node(0);
-        let is_it = |event: &NodeEvent| matches!(event, NodeEvent::Left { node, reason, .. } if *node == lost && reason == "reported_gone");
+        let is_it = |event: &NodeEvent| match event {
+            NodeEvent::Left { node, reason, .. } => *node == lost && reason == "reported_gone",
+            _ => false,
+        };
         let look = async || Ok(observer.node_events().await?.iter().any(is_it));
         let told = until("the death of a server to be told", look, |&told| told);
-        let told = tokio::time::timeout(AT_ONCE, told).await.is_ok();
+        let told = tokio::time::timeout(AT_ONCE, told).await;
+        let told = matches!(told, Ok(Ok(_)));
         *seen.lock().unwrap_or_else(PoisonError::into_inner) = told;
         Ok(())
     });

@@ -72,7 +72,9 @@ bool exports_switchboard_transport_publisher_open(
 static bool send(M(message) *messages, size_t count, switchboard_bus_bus_error_t *error) {
   bus_transport_list_list_u8_t frames = {some(count, sizeof(bus_transport_list_u8_t)), count};
   for (size_t n = 0; n < count; n++) {
-    codec_t writer = {0};
+    codec_t counter = {0};
+    visit_message(&counter, &messages[n]);
+    codec_t writer = {.bytes = some(counter.len, 1)};
     visit_message(&writer, &messages[n]);
     frames.ptr[n] = (bus_transport_list_u8_t){writer.bytes, writer.len};
   }
@@ -97,6 +99,7 @@ bool exports_switchboard_transport_publisher_publish(
       is_sent = send(&batch->ptr[accepted], 1, &error);
     } while (is_sent && ++accepted < batch->len);
   }
+  for (size_t n = 0; n < batch->len; n++) free_message_attachments(&batch->ptr[n]);
   exports_switchboard_transport_publisher_list_message_free(batch);
   memset(offsets, 0, sizeof *offsets);
   if (is_sent) return true;
@@ -177,6 +180,7 @@ static bool read_frame(switchboard_bus_bus_frame_t *frame, event_t *event) {
   M(message) *message = &event->val.message.message;
   visit_message(&reader, message);
   if (!reader.failed && is_for_us(message)) return true;
+  free_message_attachments(message);
   switchboard_transport_messages_message_free(message);
   memset(event, 0, sizeof *event);
   /* (5) A gap is said, never hidden. */
