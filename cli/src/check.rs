@@ -59,21 +59,23 @@ impl Check {
             anyhow::bail!("it takes the file of a plugin");
         };
         Programs::of_one(hidden)?.choose();
-        let done = AtomicUsize::new(0);
-        // Progress goes where it is in nobody's way.
-        let shows = std::io::stderr().is_terminal();
-        let progress = |row: &Row| {
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if shows {
-                eprint!("\r\x1b[2K{done} done: {}::{}", row.group, row.name);
-            }
-        };
-        let report = check::Check::new(plugin)
+        let check = check::Check::new(plugin)
             .config(config)
             .only(self.only)
             .jobs(self.jobs)
-            .limit(Some(Duration::from_secs(self.limit.max(1))))
-            .run(progress);
+            .limit(Some(Duration::from_secs(self.limit.max(1))));
+        let (done, all) = (AtomicUsize::new(0), check.planned()?);
+        // Progress goes where it is in nobody's way: one line that changes, or in a log a line each.
+        let shows = std::io::stderr().is_terminal();
+        let progress = |row: &Row| {
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            let line = format!("{done} of {all} done: {}::{}", row.group, row.name);
+            match shows {
+                true => eprint!("\r\x1b[2K{line}"),
+                false => eprintln!("{line}"),
+            }
+        };
+        let report = check.run(progress);
         if shows {
             eprint!("\r\x1b[2K");
         }
@@ -119,6 +121,7 @@ fn lines(report: &Report) -> Vec<String> {
         count => format!(", {count} not tried"),
     };
     lines.push(match broken {
+        0 if kept == 1 => format!("{} keeps the promise that was tried{rest}", report.plugin),
         0 => format!(
             "{} keeps all {kept} promises that were tried{rest}",
             report.plugin

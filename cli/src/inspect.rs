@@ -55,6 +55,9 @@ fn lines(plugin: &Inspection) -> Vec<String> {
         let label = if number == 0 { "asks for" } else { "" };
         add(label, &asked(ask));
     }
+    for warning in &plugin.warnings {
+        add("note", warning);
+    }
     match &plugin.refused {
         None => add("a server", "would load it"),
         Some(reason) => add("a server", &format!("would REFUSE it: {reason}")),

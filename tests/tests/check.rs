@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use switchboard_tests::{Error, built, programs};
+use switchboard_tests::{Error, Nats, Postgres, Redis, built, programs};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -183,8 +183,52 @@ async fn our_own_transport_passes_by_the_command() -> Outcome {
     Ok(())
 }
 
+/// What the scenarios of `conformance` do not show, over the backends of our others, by the command:
+/// slow servers, upgrades, replaced instances, memory, and a backend that is cut off.
+async fn assert_passes(plugin: &str, connections: &str, grants: &str) -> Outcome {
+    let file = built::plugins(plugin)?.join(format!("{plugin}.wasm"));
+    let toml = format!("{connections}\n[transports.{plugin}]\ngrants = {{ {grants} }}");
+    let groups = ["pressure", "instances", "memory", "outage"];
+    let args: Vec<_> = groups.iter().flat_map(|group| ["--only", group]).collect();
+    let checked = check(&file, Some(&toml), &args).await?;
+    let (stdout, stderr) = (&checked.stdout, &checked.stderr);
+    assert_eq!(checked.code, Some(0), "{stdout}{stderr}");
+    // All of them, and that servers find each other.
+    assert!(stdout.contains("keeps all 6 promises"), "{stdout}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn redis_passes_by_the_command() -> Outcome {
+    let redis = Redis::start().await?;
+    let at = format!("[connections.redis.main]\nurl = '{}'", redis.url());
+    assert_passes("redis", &at, "redis = ['main']").await
+}
+
+#[tokio::test]
+async fn redis_streams_passes_by_the_command() -> Outcome {
+    let redis = Redis::start().await?;
+    let at = format!("[connections.redis.main]\nurl = '{}'", redis.url());
+    assert_passes("redis-streams", &at, "redis = ['main']").await
+}
+
+#[tokio::test]
+async fn postgres_passes_by_the_command() -> Outcome {
+    let postgres = Postgres::start().await?;
+    let at = format!("[connections.postgres.main]\nurl = '{}'", postgres.url());
+    assert_passes("postgres", &at, "postgres = ['main']").await
+}
+
+#[tokio::test]
+async fn nats_passes_by_the_command() -> Outcome {
+    let nats = Nats::start().await?;
+    let at = format!("[connections.tcp.main]\naddresses = ['{}']", nats.addr());
+    assert_passes("nats", &at, "tcp = ['main']").await
+}
+
 #[tokio::test]
 async fn what_cannot_be_checked_ends_otherwise_than_what_is_broken() -> Outcome {
+    let nobody = "[connections.redis.main]\nurl = 'redis://127.0.0.1:1'";
     let options = "[transports.broken]\noptions = { fault = 'x' }";
     let missing = Path::new("nowhere/plugin.wasm");
     let broken = broken()?;
@@ -201,7 +245,7 @@ async fn what_cannot_be_checked_ends_otherwise_than_what_is_broken() -> Outcome 
             &*broken,
             None,
             &["--only", "odrer"][..],
-            "no scenario `odrer`",
+            "no promise `odrer`",
         ),
         ("no TOML", &*broken, Some("x = "), &[][..], "check.toml"),
         (
@@ -210,6 +254,13 @@ async fn what_cannot_be_checked_ends_otherwise_than_what_is_broken() -> Outcome 
             Some("trnsport = 'x'"),
             &[][..],
             "trnsport",
+        ),
+        (
+            "no backend",
+            &*broken,
+            Some(nobody),
+            &[][..],
+            "the backend cannot be reached: 127.0.0.1:1",
         ),
         (
             "refused options",

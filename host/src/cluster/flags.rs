@@ -1,5 +1,5 @@
 //! The one flag that the cluster core reads itself: `timeout`, how long clients have to
-//! acknowledge (wire reference, 1.4). All others pass through as they are.
+//! acknowledge. All others pass through as they are.
 
 use std::{sync::Arc, time::Duration};
 

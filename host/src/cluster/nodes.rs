@@ -2,7 +2,7 @@
 //!
 //! A node is in a namespace when any message of it in that namespace was heard, and until it says
 //! goodbye, the backend reports it gone, or nothing at all was heard of it for too long. Following
-//! Node's `ClusterAdapterWithHeartbeat` (wire reference, 1.5), any message in any namespace is a
+//! Node's `ClusterAdapterWithHeartbeat`, any message in any namespace is a
 //! sign of life. Each change is told to those who listen, in the order of the changes.
 
 use std::{

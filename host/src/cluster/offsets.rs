@@ -1,5 +1,5 @@
 //! Offsets at the end of events, by which a client says later what it has got: connection state
-//! recovery (wire reference, 1.7).
+//! recovery.
 //!
 //! Appended on delivery only, never on the wire.
 

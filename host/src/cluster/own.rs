@@ -1,7 +1,7 @@
 //! What this server's own messages do to its own sockets, and when.
 //!
 //! Usually at once, before the outbox has them (`handle.rs`). With `connection_state_recovery` an
-//! event waits for its offset, as in Node.js (wire reference, 1.6), and what changes rooms or
+//! event waits for its offset, as in Node.js, and what changes rooms or
 //! disconnects waits behind the events that were sent before it; all of them then act in the order
 //! in which they were published (`publish.rs`).
 

@@ -28,7 +28,7 @@ pub struct Inspection {
     pub description: Option<String>,
     /// The plugin's own version, from the manifest.
     pub version: Option<String>,
-    /// `component`, or `core module` if a component was made of it; none if it is neither.
+    /// `component`, or `core module with component metadata`; none if it is neither.
     pub kind: Option<&'static str>,
     /// The interfaces that it exports, with their versions.
     pub exports: Vec<String>,
@@ -39,6 +39,8 @@ pub struct Inspection {
     pub asks: Vec<Ask>,
     /// The linear memory that each of its two or three instances begins with, in bytes.
     pub memory_bytes: Option<u64>,
+    /// What in the manifest does not fit the file. Each is one line.
+    pub warnings: Vec<String>,
     /// Why a server would refuse it: what it is, and what to do. None: it would be loaded.
     pub refused: Option<String>,
 }
@@ -78,14 +80,17 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
         imports: Vec::new(),
         asks: Vec::new(),
         memory_bytes: None,
+        warnings: Vec::new(),
         refused: refused.map(|reason| reason.to_string()),
     };
     if let Ok(examined) = examined {
         inspection.kind = Some(match examined.was_core_module {
-            true => "core module",
+            true => "core module with component metadata",
             false => "component",
         });
-        inspection.asks = asks(&examined.imports, &grants(&file));
+        let grants = grants(&file);
+        inspection.asks = asks(&examined.imports, &grants);
+        inspection.warnings = in_vain(&inspection.asks, &grants);
         inspection.exports = examined.exports;
         inspection.imports = examined.imports;
         inspection.memory_bytes = examined.memory_bytes;
@@ -118,6 +123,19 @@ fn asks(imports: &[String], asked: &Value) -> Vec<Ask> {
     imports.iter().filter_map(ask).collect()
 }
 
+/// What the manifest asks for, and the file does not use.
+fn in_vain(asks: &[Ask], grants: &Value) -> Vec<String> {
+    let kinds = grants
+        .as_object()
+        .into_iter()
+        .flat_map(|grants| grants.keys());
+    let unused = kinds.filter(|kind| !asks.iter().any(|ask| ask.capability == **kind));
+    let lines = unused.map(|kind| {
+        format!("the manifest asks for `{kind}`, which the file does not import: leave it out")
+    });
+    lines.collect()
+}
+
 fn shown(grant: &Value) -> String {
     match grant {
         Value::String(name) => name.clone(),
@@ -129,7 +147,7 @@ fn shown(grant: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::asks;
+    use super::{asks, in_vain};
 
     #[test]
     fn what_is_asked_for_is_what_is_imported_with_the_manifests_connections() {
@@ -148,5 +166,8 @@ mod tests {
             .collect();
         assert_eq!(seen, [("bus", 0), ("redis", 2)]);
         assert_eq!(asks[1].connections[1], r#"{"connection":"log"}"#);
+        assert_eq!(in_vain(&asks, &manifest), [""; 0]);
+        let of_another = in_vain(&asks, &json!({ "bus": ["*"], "tcp": ["main"] }));
+        assert!(of_another.len() == 1 && of_another[0].contains("`tcp`"));
     }
 }

@@ -64,9 +64,12 @@ pub enum CheckError {
         /// What is wrong.
         reason: String,
     },
-    /// No scenario has such a name. The fault of who asked.
+    /// Nobody answers where the backend should be. The fault of who runs it.
+    #[error("the backend cannot be reached: {0}; start it, or correct the configuration")]
+    NoBackend(String),
+    /// No promise has such a name. The fault of who asked.
     #[error(
-        "there is no scenario `{0}`: a name is GROUP, or GROUP::NAME; `switchboard check --list` names \
+        "there is no promise `{0}`: a name is GROUP, or GROUP::NAME; `switchboard check --list` names \
          them all"
     )]
     NoScenario(String),
@@ -121,6 +124,14 @@ impl Check {
         self
     }
 
+    /// How many promises it will be held to, the first of which is that servers find each other.
+    ///
+    /// # Errors
+    /// A name that was asked for is of none.
+    pub fn planned(&self) -> Result<usize, CheckError> {
+        Ok(wanted(&self.only)?.len() + 1)
+    }
+
     /// Checks it. `progress` hears of every scenario as it ends. Starts threads and waits for them: call
     /// it where that may be done.
     ///
@@ -140,6 +151,9 @@ impl Check {
         choose_patience(self.limit / 2);
         let scratch = Scratch::new()?;
         let stranger = Stranger::new(&file, self.config.as_deref(), scratch.path())?;
+        if let Some(why) = stranger.no_backend() {
+            return Err(CheckError::NoBackend(why));
+        }
         let jobs = match (stranger.may_share_its_backend(), self.jobs) {
             (false, _) => 1,
             (true, Some(jobs)) => jobs.clamp(1, MAX_JOBS),
@@ -206,7 +220,8 @@ fn wanted(only: &[String]) -> Result<Vec<&'static Scenario>, CheckError> {
         Some((group, name)) => (scenario.group, scenario.name) == (group, name),
         None => scenario.group == name,
     };
-    for name in only {
+    // It is always tried, and first.
+    for name in only.iter().filter(|name| *name != "cluster") {
         if !list().any(|scenario| is_named(scenario, name)) {
             return Err(CheckError::NoScenario(name.clone()));
         }

@@ -7,18 +7,19 @@
 
 use std::{
     fs,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
     path::{Path, PathBuf},
     process,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use switchboard::{Config, plugins::PluginFile};
+use switchboard::{Config, config::DEFAULT_FILE, plugins::PluginFile};
 use toml::{Table, Value};
 
 use super::CheckError;
@@ -29,6 +30,8 @@ use crate::{
 
 /// What becomes another word for each cluster.
 const RUN: &str = "{run}";
+/// How long a backend may take to accept a connection.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// What servers must not share, and what is ours to say.
 const OURS: [&str; 4] = ["admin", "plugins", "cache", "name"];
 
@@ -94,6 +97,22 @@ impl Stranger {
         let mut is_there = false;
         each_address(&mut config, |_| is_there = true);
         is_there.then(|| Self(Arc::clone(&self.0), Ways::Proxied))
+    }
+
+    /// Why no address of the backend takes connections; none if one does, or if that cannot be seen
+    /// from here.
+    pub(super) fn no_backend(&self) -> Option<String> {
+        let mut config = self.0.config.clone();
+        let mut addresses = Vec::new();
+        each_address(&mut config, |address| addresses.extend(address.target()));
+        let mut troubles = Vec::new();
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, ANSWER_LIMIT) {
+                Ok(_) => return None,
+                Err(why) => troubles.push(format!("{address}: {why}")),
+            }
+        }
+        (!troubles.is_empty()).then(|| troubles.join(", "))
     }
 
     async fn begin(&self, folder: &Path) -> Result<Started, Error> {
@@ -163,7 +182,9 @@ fn read(path: &Path) -> Result<Table, CheckError> {
     let mut table: Table = text.parse().map_err(|error| wrong(format!("{error}")))?;
     // The same errors that a server would give, with their lines.
     let base = path.parent().unwrap_or(Path::new("."));
-    Config::from_toml(&text, base).map_err(|error| wrong(error.to_string()))?;
+    let shown = path.file_name().unwrap_or_default().to_string_lossy();
+    Config::from_toml(&text, base)
+        .map_err(|error| wrong(error.to_string().replace(DEFAULT_FILE, &shown)))?;
     let base = fs::canonicalize(if base.as_os_str().is_empty() {
         Path::new(".")
     } else {

@@ -1,5 +1,5 @@
 //! Sessions for connection state recovery: kept under a key each, missed packets read from the
-//! stream (wire reference 5.7).
+//! stream.
 //!
 //! Node deletes a session before it knows whether the stream still reaches back to its offset, so
 //! that no second try can succeed. Here it is deleted last, and only who deletes it hands it out.

@@ -208,8 +208,18 @@ pub trait Recovery: Sized + 'static {
 /// `#[serde(deny_unknown_fields)]`, so that a misspelt key is an error that lists the right ones.
 ///
 /// # Errors
-/// [`OpenFailure::InvalidConfig`] with serde's message, which names the key.
+/// [`OpenFailure::InvalidConfig`] with the key and serde's message.
 pub fn options<T: serde::de::DeserializeOwned>(config: &Config) -> Result<T, OpenFailure> {
-    serde_json::from_str(&config.options)
-        .map_err(|error| OpenFailure::InvalidConfig(format!("in the transport's options: {error}")))
+    let wrong =
+        |why: String| OpenFailure::InvalidConfig(format!("in the transport's options: {why}"));
+    // From a value: places in a text that nobody has written are of no use.
+    let options: serde_json::Value =
+        serde_json::from_str(&config.options).map_err(|error| wrong(error.to_string()))?;
+    serde_path_to_error::deserialize(options).map_err(|error| {
+        let key = error.path().to_string();
+        wrong(match key.as_str() {
+            "." => error.inner().to_string(),
+            key => format!("`{key}`: {}", error.inner()),
+        })
+    })
 }

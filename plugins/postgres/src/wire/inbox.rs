@@ -1,4 +1,4 @@
-//! Notifications and rows as messages (wire reference 2.6).
+//! Notifications and rows as messages.
 
 use std::collections::{HashMap, HashSet};
 
@@ -149,7 +149,7 @@ impl Inbox {
             Ok(())
         })?;
         cursor.end()?;
-        // An emitter for Postgres names no namespace (7.2).
+        // An emitter for Postgres names no namespace.
         let channels = place.namespaces.first().map_or("", String::as_str);
         let is_wanted = self.wants(&envelope, channels);
         if let Some(id) = id {

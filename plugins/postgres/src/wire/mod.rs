@@ -15,7 +15,7 @@ pub mod names;
 
 /// What a message carries beside the members that Node's adapter gives it when it is used alone.
 pub mod member {
-    /// Without it, workers behind Node's `setupPrimary` do not hear a message (wire reference 2.7).
+    /// Without it, workers behind Node's `setupPrimary` do not hear a message.
     pub const SOURCE: &str = "source";
     /// Its only value.
     pub const SOURCE_VALUE: &str = "_sio_adapter";

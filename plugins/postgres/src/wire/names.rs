@@ -1,4 +1,4 @@
-//! Channels and tables (wire reference 2.2).
+//! Channels and tables.
 
 use std::fmt;
 

@@ -101,7 +101,7 @@ impl Letters {
             true => b"SPUBLISH",
             false => b"PUBLISH",
         };
-        // Node takes nothing but msgpack there (5.6).
+        // Node takes nothing but msgpack there.
         let payload = envelope::write_as(message, Format::Msgpack)?;
         let args = vec![publish.to_vec(), channel.into_bytes(), payload];
         Ok((Command { args }, None))

@@ -176,7 +176,7 @@ impl In {
 }
 
 fn message(channel: &pubsub::Channel<'_>, name: &str, payload: &[u8]) -> Option<Event> {
-    // Node takes nothing but msgpack there (5.6).
+    // Node takes nothing but msgpack there.
     if payload.first() == Some(&b'{') {
         return None;
     }

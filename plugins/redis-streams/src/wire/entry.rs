@@ -1,4 +1,4 @@
-//! Messages as entries of a stream: the fields `uid`, `nsp`, `type`, `data` (wire reference 5.4),
+//! Messages as entries of a stream: the fields `uid`, `nsp`, `type`, `data`,
 //! and a mark of ours.
 
 use std::{borrow::Cow, collections::HashSet};
@@ -31,7 +31,7 @@ pub const DATA: &[u8] = b"data";
 /// What [`TYPE`] says of an event for clients: what a restore looks for, as text.
 const BROADCAST: &[u8] = b"3";
 /// Read as a number it is the same, so receivers take it for such an event; a restore, Node's too,
-/// does not (5.7). For events that must not be replayed: with acknowledgement, and volatile ones.
+/// does not. For events that must not be replayed: with acknowledgement, and volatile ones.
 const BROADCAST_NOT_REPLAYED: &str = "03";
 
 /// What is written of a message, beside its sender and its namespace.

@@ -1,4 +1,4 @@
-//! Which namespace uses which stream (wire reference 5.3).
+//! Which namespace uses which stream.
 
 /// The names of a cluster's streams.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Sessions for connection state recovery, as Node keeps them (wire reference 5.7): in base64.
+//! Sessions for connection state recovery, as Node keeps them: in base64.
 
 use switchboard_plugin::{
     types::Session,

@@ -235,7 +235,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The number of a kind of message; none for a value that is no such number (a kind as text
-    /// is none either, wire reference 1.2).
+    /// is none either).
     pub fn kind_number(&mut self) -> Result<Option<u32>> {
         if self.kind()? != Kind::Number {
             return Ok(None);

@@ -1,5 +1,5 @@
-//! Envelopes over Redis Pub/Sub, as Node's adapters for sharded Pub/Sub and for streams have them
-//! (wire reference 4.2, 5.6): each namespace has a channel for all its servers, and each server one
+//! Envelopes over Redis Pub/Sub, as Node's adapters for sharded Pub/Sub and for streams have
+//! them: each namespace has a channel for all its servers, and each server one
 //! more for the answers to its own requests.
 
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! Request ids between the wire and the host.
 //!
-//! On the wire an id can be any value (`null` counts as present, wire reference 1.3), and one old
+//! On the wire an id can be any value (`null` counts as present), and one old
 //! kind of request wants its answer in another form. The instance that answers shares no memory
 //! with the one that read the request, so both are folded into the id that the host sees and
 //! returns. An id of the host's own stays as it is.

@@ -1,4 +1,4 @@
-//! Sessions for connection state recovery, as Node keeps them (wire reference 5.7): a msgpack map of
+//! Sessions for connection state recovery, as Node keeps them: a msgpack map of
 //! `sid`, `pid`, `rooms`, `data`; and which events a session has missed.
 
 use std::collections::HashSet;

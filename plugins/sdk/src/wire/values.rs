@@ -1,5 +1,4 @@
 //! What messages of all kinds are made of: rooms, targets, packets, descriptions of sockets.
-//! Wire reference, section 0.
 
 use crate::types::{Payload, Room, Socket, Target};
 
@@ -14,7 +13,7 @@ use super::{
 
 type Result<T, E = WireError> = std::result::Result<T, E>;
 
-/// Packets are always of this type; receivers find out about binary themselves (0.1).
+/// Packets are always of this type; receivers find out about binary themselves.
 const PACKET_EVENT: f64 = 2.0;
 
 /// A sender's id. Missing ones, and `null`, are empty.
@@ -42,7 +41,7 @@ pub fn read_room(cursor: &mut Cursor<'_>) -> Result<Room> {
     }
 }
 
-/// A list of rooms; `null` is empty (0.2).
+/// A list of rooms; `null` is empty.
 pub fn read_rooms(cursor: &mut Cursor<'_>) -> Result<Vec<Room>> {
     let mut rooms = Vec::new();
     if cursor.kind()? == Kind::Null {
@@ -184,7 +183,7 @@ pub fn read_acknowledgement(
     finish(payload)
 }
 
-/// A socket as `fetchSockets` describes it (0.3), or only its id.
+/// A socket as `fetchSockets` describes it, or only its id.
 pub fn read_socket(cursor: &mut Cursor<'_>) -> Result<Socket> {
     let empty = || Payload {
         json: "{}".to_owned(),

@@ -1,4 +1,4 @@
-//! `[uid, packet, opts]` (wire reference 3.3), always msgpack.
+//! `[uid, packet, opts]`, always msgpack.
 //!
 //! Node's receivers do not catch what is malformed here: one wrong message ends their process. So
 //! all three elements are always written, with all their members.

@@ -1,4 +1,4 @@
-//! Which channel carries what (wire reference 3.2), and the way back from a channel to what it
+//! Which channel carries what, and the way back from a channel to what it
 //! carries.
 
 use std::collections::HashMap;

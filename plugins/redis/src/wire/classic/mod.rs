@@ -1,4 +1,4 @@
-//! The wire of `createAdapter` (wire reference, section 3): broadcasts in msgpack, requests and
+//! The wire of `createAdapter`: broadcasts in msgpack, requests and
 //! their answers mostly in JSON, each on channels of its own.
 //!
 //! What this wire has no form for (heartbeats, farewells, custom requests, errors) goes as an

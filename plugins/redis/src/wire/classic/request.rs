@@ -1,4 +1,4 @@
-//! Requests (wire reference 3.4).
+//! Requests.
 
 use switchboard_plugin::types::{
     Body, Broadcast, Disconnection, Message, Payload, Query, Room, RoomChange, ServerEvent, Target,
@@ -153,7 +153,7 @@ pub(super) fn read(
             request: members.optional_request()?,
         }),
         kind::BROADCAST => {
-            // The packet's namespace is not looked at (3.4).
+            // The packet's namespace is not looked at.
             let mut packet = members.packet.ok_or(WireError::Missing("packet"))?;
             let packet = values::read_packet(&mut packet)?;
             Body::Broadcast(Broadcast {
@@ -243,7 +243,7 @@ fn target_of(rooms: Vec<Room>) -> Target {
 /// Writes a request.
 pub(super) fn write(message: &Message) -> std::result::Result<Vec<u8>, Rejected> {
     let sender = message.sender.as_str();
-    // The emitter names itself only where a receiver looks at it (7.1).
+    // The emitter names itself only where a receiver looks at it.
     let named = (sender != EMITTER && !sender.is_empty()).then_some(sender);
     match &message.body {
         Body::Broadcast(broadcast) => {
@@ -285,7 +285,7 @@ pub(super) fn write(message: &Message) -> std::result::Result<Vec<u8>, Rejected>
             fetch(sender, &request, &query.target)
         }
         Body::ServerEvent(event) => {
-            // Node has JSON only, but reads msgpack, in which binary stays binary (3.4).
+            // Node has JSON only, but reads msgpack, in which binary stays binary.
             let format = Format::for_binary(!event.data.attachments.is_empty());
             let mut writer = Writer::new(format, bytes(&event.data) + OVERHEAD_BYTES);
             let request = event.request.as_deref();

@@ -1,4 +1,4 @@
-//! Answers (wire reference 3.5).
+//! Answers.
 //!
 //! Only some carry a `type`; the others are told apart by what they hold. We add `uid`, who
 //! answers, and on the shared channel `requesterUid`, who asked: Node passes over both.

@@ -1,4 +1,4 @@
-//! Which channel carries what (wire reference 4.2).
+//! Which channel carries what.
 
 use switchboard_plugin::types::{Body, Message, Room};
 

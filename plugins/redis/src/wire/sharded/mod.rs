@@ -1,4 +1,4 @@
-//! The wire of `createShardedAdapter` (wire reference, section 4): envelopes (`envelope`)
+//! The wire of `createShardedAdapter`: envelopes (`envelope`)
 //! over sharded Pub/Sub.
 //!
 //! Node's servers ignore heartbeats, farewells and kinds of ours, so they go the same way.

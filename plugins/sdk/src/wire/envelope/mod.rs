@@ -1,4 +1,4 @@
-//! The messages of Node's ClusterAdapter (wire reference, section 1): `type`, `data`, `uid`,
+//! The messages of Node's ClusterAdapter: `type`, `data`, `uid`,
 //! `nsp`. Its adapters for Postgres and sharded Redis exchange them whole, that for Redis Streams
 //! in parts.
 //!

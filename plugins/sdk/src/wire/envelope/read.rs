@@ -52,7 +52,7 @@ pub struct Envelope<'a> {
     data: Option<Cursor<'a>>,
     /// `uid`: the node that sent it; empty if it does not say.
     pub sender: String,
-    /// `nsp`. An emitter for Postgres leaves it out (7.2).
+    /// `nsp`. An emitter for Postgres leaves it out.
     pub namespace: Option<Cow<'a, str>>,
     /// `requesterUid`: the node whose request it answers, where the sender says so.
     pub recipient: Option<String>,

@@ -13,7 +13,7 @@ use crate::wire::{
 /// Room for everything but the payload.
 const OVERHEAD_BYTES: usize = 256;
 
-/// Writes one message, in JSON unless it holds binary (4.3).
+/// Writes one message, in JSON unless it holds binary.
 ///
 /// # Errors
 /// When its data cannot be encoded, or Node's servers have no form for it.
@@ -56,7 +56,7 @@ pub fn write_with(
     writer.finish()
 }
 
-/// What a backend keeps in fields of its own (5.4).
+/// What a backend keeps in fields of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts {
     /// The kind, as ClusterAdapter numbers it.

@@ -4,7 +4,7 @@
 //! an attachment, dates become ISO 8601 text, unknown extensions become `[type, binary]`. Nothing
 //! here panics, recurses without a limit or writes much more than it reads, whatever the bytes.
 //!
-//! We write what every decoder of Node reads (wire reference 9.3): shortest forms, UTF-8, floats
+//! We write what every decoder of Node reads: shortest forms, UTF-8, floats
 //! for what is no 64-bit integer; notepack.io itself destroys whole numbers from 2^64 on.
 
 mod date;
