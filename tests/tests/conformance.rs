@@ -11,9 +11,9 @@ async fn run(transport: Transport, group: &str, name: &str, parser: Parser) -> O
         println!("left out: another transport was asked for");
         return Ok(());
     }
-    // The other wire of a plugin, and another way of the same envelopes: what clients speak makes no
-    // further difference there.
-    if ["redis_sharded", "nats"].contains(&transport.name()) && parser == Parser::Msgpack {
+    // What clients speak makes no difference to a plugin: where it is converted is the host's.
+    let with_both = ["local", "redis"];
+    if parser == Parser::Msgpack && !with_both.contains(&transport.name()) {
         println!("left out: the same with the common parser is enough");
         return Ok(());
     }

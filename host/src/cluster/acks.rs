@@ -5,7 +5,7 @@
 //! each. The answering side is `collect.rs`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -142,6 +142,9 @@ impl Account {
 pub(super) struct AckWait {
     expected: Expected,
     progress: HashMap<NodeId, Progress>,
+    /// Who has acknowledged, as far as they have names: a transport whose plugin died over a batch may
+    /// bring an answer again.
+    named: HashSet<(NodeId, Arc<str>)>,
     /// How many nodes have announced more clients than acknowledged.
     unfinished: usize,
     dropped: u64,
@@ -177,11 +180,11 @@ impl AckWait {
             arriving,
             account: account.clone(),
         };
-        let progress = HashMap::new();
         (
             Self {
                 expected,
-                progress,
+                progress: HashMap::new(),
+                named: HashSet::new(),
                 unfinished: 0,
                 dropped: 0,
                 arrived,
@@ -221,6 +224,11 @@ impl AckWait {
                 error,
                 ..
             } => {
+                if let Some(socket) = &socket
+                    && !self.is_first(sender, socket)
+                {
+                    return Step::GoOn;
+                }
                 if !self.advance(sender, |progress| progress.acks += 1) {
                     return Step::GoOn;
                 }
@@ -239,6 +247,15 @@ impl AckWait {
             (true, true) => Step::End,
             (false, true) => Step::GoOn,
         }
+    }
+
+    /// False: this socket has acknowledged already.
+    fn is_first(&mut self, node: &NodeId, socket: &Arc<str>) -> bool {
+        let named = (node.clone(), Arc::clone(socket));
+        if self.named.len() < MAX_NAMED_ACKS {
+            return self.named.insert(named);
+        }
+        !self.named.contains(&named)
     }
 
     /// Books something of one node. False: there are too many nodes.
@@ -308,3 +325,41 @@ impl AckWait {
 
 /// Nodes whose acknowledgements for one broadcast are told apart; those of more are dropped.
 const MAX_NODES_IN_PROGRESS: usize = 65_536;
+
+/// Sockets whose acknowledgements of one broadcast are told apart; of more, one that comes again counts
+/// again.
+const MAX_NAMED_ACKS: usize = 100_000;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::cluster::message::RequestId;
+
+    #[test]
+    fn an_acknowledgement_that_a_transport_brings_again_counts_once() {
+        let b = NodeId::from("b");
+        let (mut wait, mut reader) = AckWait::new(Expected::named([b.clone()]), 10);
+        let request = || RequestId::from("1");
+        let ack = |socket: &str| Body::ClientAck {
+            request: request(),
+            socket: Some(socket.into()),
+            data: Payload::text("[]"),
+            error: None,
+        };
+        let count = Body::ClientCount {
+            request: request(),
+            clients: 2,
+        };
+        for body in [count, ack("b1"), ack("b1")] {
+            wait.answer(&b, body, 1, 1_000);
+        }
+        assert!(!wait.is_complete(), "the other one has not answered");
+        assert!(matches!(wait.answer(&b, ack("b2"), 1, 1_000), Step::End));
+        let mut got = Vec::new();
+        while let Ok(arrived) = reader.arriving.try_recv() {
+            got.push(arrived.ack.socket.unwrap().to_string());
+        }
+        assert_eq!(got, ["b1", "b2"]);
+    }
+}
