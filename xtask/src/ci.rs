@@ -82,6 +82,6 @@ const STEPS: &[Step] = &[
         command: &["xtask", "test"],
         // So long are the decoders of each plugin fed with damaged messages. (No name that begins
         // with SWITCHBOARD_: servers take those for configuration.)
-        env: &[("FUZZ_SECONDS", "60")],
+        env: &[("FUZZ_SECONDS", "30")],
     },
 ];

@@ -49,4 +49,5 @@ for await (const line of createInterface({ input: process.stdin })) {
   await notify({ channel: `socket.io#${nsp}`, payload });
   console.log(JSON.stringify(seen ?? null));
 }
-process.exit(0);
+// Not before all of it is written: a pipe takes some kilobytes at once.
+process.stdout.write("", () => process.exit(0));

@@ -80,4 +80,5 @@ async function answer(line) {
 for await (const line of createInterface({ input: process.stdin })) {
   console.log(JSON.stringify((await answer(JSON.parse(line))) ?? null));
 }
-process.exit(0);
+// Not before all of it is written: a pipe takes some kilobytes at once.
+process.stdout.write("", () => process.exit(0));
