@@ -118,6 +118,16 @@ impl Recovery {
         drop(before);
     }
 
+    /// Is an instance at work, which has kept sessions or could?
+    pub(super) async fn is_at_work(&self) -> bool {
+        self.keeper.lock().await.current().is_some()
+    }
+
+    /// What is asked from now on is asked of this plugin, unless an instance is at work.
+    pub(super) async fn follow(&self, plugin: &Arc<TransportPlugin>) {
+        let _ = self.keeper.lock().await.follow(plugin);
+    }
+
     pub(crate) fn status(&self) -> Arc<InstanceStatus> {
         Arc::clone(&self.status)
     }

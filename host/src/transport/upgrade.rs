@@ -151,7 +151,12 @@ impl Upgrader {
                 let plugin = plugin.name.clone();
                 return Err(UpgradeError::KeepsNoSessions { plugin });
             }
-            Some(store) => Some((store, store.open_beside(&plugin).await.map_err(refused)?)),
+            Some(store) => match store.open_beside(&plugin).await {
+                Ok(successor) => Some((store, Some(successor))),
+                // With these options it keeps none, like the one at work.
+                Err(Away::Unsupported(_)) if !store.is_at_work().await => Some((store, None)),
+                Err(away) => return Err(refused(away)),
+            },
             None => None,
         };
         let publisher = inner.publisher.open_beside(&plugin);
@@ -170,7 +175,10 @@ impl Upgrader {
             return Err(UpgradeError::Closed);
         }
         if let Some((store, successor)) = sessions {
-            store.hand_over(successor).await;
+            match successor {
+                Some(successor) => store.hand_over(successor).await,
+                None => store.follow(&plugin).await,
+            }
         }
         let mut current = inner.current.lock().unwrap_or_else(PoisonError::into_inner);
         *current = plugin;

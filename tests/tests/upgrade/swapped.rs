@@ -37,6 +37,11 @@ async fn a_plugin_is_replaced_ten_times_under_load_over_redis_streams() -> Outco
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_is_replaced_ten_times_under_load_over_postgres() -> Outcome {
+    it_is_replaced_under_load("postgres", Transport::postgres()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_is_replaced_ten_times_under_load_over_nats() -> Outcome {
     it_is_replaced_under_load("nats", Transport::nats()).await
 }
