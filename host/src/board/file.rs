@@ -33,7 +33,7 @@ pub(super) struct FileFollow {
     file: Watched,
     every: Duration,
     /// The file as it was read last.
-    before: Config,
+    before: Arc<Config>,
     wanted: Option<Wanted>,
 }
 
@@ -53,24 +53,20 @@ impl FileFollow {
     /// Of a server that was started with this configuration. None: it was not read from a file, or
     /// is not to be looked at.
     pub(super) fn of(board: &Board, config: &Config) -> Option<Self> {
-        let path = config.file.clone()?;
+        let source = config.file.clone()?;
         if config.watch_plugins.is_zero() {
             return None;
         }
         Some(Self {
             board: Arc::downgrade(&board.0),
-            file: Watched::new(path),
+            file: Watched::new(source.path, source.stamp),
             every: config.watch_plugins,
-            before: config.clone(),
+            before: source.said,
             wanted: None,
         })
     }
 
     pub(super) async fn run(mut self) {
-        // What was set in code is not in the file, and stays.
-        if let Ok(written) = self.read().await {
-            self.before = written;
-        }
         let mut looks = interval_at(Instant::now() + self.every, self.every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -116,7 +112,7 @@ impl FileFollow {
             return;
         };
         let changes = board.0.lines.follow(&self.before, &now);
-        self.before = now;
+        self.before = Arc::new(now);
         if !changes.taken.is_empty() {
             tracing::info!(
                 "configuration file: {} changed, for plugins that are loaded and connections that \
@@ -219,12 +215,12 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(path: PathBuf) -> Self {
-        let seen = Stamp::of(&path);
+    /// With what was known of the file when it was read.
+    fn new(path: PathBuf, told: Option<Stamp>) -> Self {
         Self {
             path,
-            told: seen,
-            seen,
+            told,
+            seen: told,
         }
     }
 
@@ -252,7 +248,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("switchboard.toml");
         std::fs::write(&path, "").unwrap();
-        let mut file = Watched::new(path.clone());
+        let mut file = Watched::new(path.clone(), Stamp::of(&path));
         assert!(!file.look());
         for text in [Some("name = 'a'"), Some("name = 'ab'"), None, Some("")] {
             match text {
@@ -263,5 +259,17 @@ mod tests {
             assert!(file.look(), "{text:?}");
             assert!(!file.look(), "once");
         }
+    }
+
+    #[test]
+    fn a_change_between_the_reading_and_the_first_look_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("switchboard.toml");
+        std::fs::write(&path, "").unwrap();
+        let config = Config::from_file(&path).unwrap();
+        std::fs::write(&path, "name = 'later'").unwrap();
+        let source = config.file.unwrap();
+        let mut file = Watched::new(source.path, source.stamp);
+        assert_eq!([file.look(), file.look()], [false, true]);
     }
 }

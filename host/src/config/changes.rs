@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Transport};
+use super::{Config, Connections, Transport};
 
 /// See the module.
 #[derive(Debug, Default, PartialEq)]
@@ -20,39 +20,64 @@ impl Config {
     /// Takes over what has changed in the file between two readings. What was set in code and is not
     /// in the file stays.
     pub(crate) fn follow(&mut self, before: &Self, now: &Self) -> Changes {
+        // Every setting is named, so that a new one does not compile until it has its place here.
+        let Self {
+            name,
+            transport,
+            plugins,
+            watch_plugins,
+            cache,
+            cluster,
+            limits,
+            connections,
+            transports,
+            admin,
+            file: _,
+        } = now;
         let mut changes = Changes::default();
-        if now.transport != before.transport {
-            changes.transport = Some(now.transport.clone());
+        if *transport != before.transport {
+            changes.transport = Some(transport.clone());
         }
-        let (mine, old, new) = (&mut self.connections, &before.connections, &now.connections);
-        let mut has_changed = follow(&mut mine.bus, &old.bus, &new.bus);
-        has_changed |= follow(&mut mine.redis, &old.redis, &new.redis);
-        has_changed |= follow(&mut mine.postgres, &old.postgres, &new.postgres);
-        has_changed |= follow(&mut mine.tcp, &old.tcp, &new.tcp);
-        if has_changed {
+        if self.connections.follow(&before.connections, connections) {
             changes.taken.push("connections");
         }
-        if follow(&mut self.transports, &before.transports, &now.transports) {
+        if follow(&mut self.transports, &before.transports, transports) {
             changes.taken.push("transports");
         }
-        if now.limits != before.limits {
-            self.limits = now.limits.clone();
+        if *limits != before.limits {
+            self.limits = limits.clone();
             changes.taken.push("limits");
         }
         let others = [
-            ("name", now.name != before.name),
-            ("plugins", now.plugins != before.plugins),
-            (
-                "watch_plugins_ms",
-                now.watch_plugins != before.watch_plugins,
-            ),
-            ("cache", now.cache != before.cache),
-            ("cluster", now.cluster != before.cluster),
-            ("admin", now.admin != before.admin),
+            ("name", *name != before.name),
+            ("plugins", *plugins != before.plugins),
+            ("watch_plugins_ms", *watch_plugins != before.watch_plugins),
+            ("cache", *cache != before.cache),
+            ("cluster", *cluster != before.cluster),
+            ("admin", *admin != before.admin),
         ];
         let others = others.into_iter().filter(|(_, has_changed)| *has_changed);
         changes.at_restart = others.map(|(key, _)| key).collect();
         changes
+    }
+}
+
+impl Connections {
+    /// Takes over the connections that differ. True: there are some.
+    fn follow(&mut self, before: &Self, now: &Self) -> bool {
+        let Self {
+            bus,
+            redis,
+            postgres,
+            tcp,
+        } = now;
+        let changed = [
+            follow(&mut self.bus, &before.bus, bus),
+            follow(&mut self.redis, &before.redis, redis),
+            follow(&mut self.postgres, &before.postgres, postgres),
+            follow(&mut self.tcp, &before.tcp, tcp),
+        ];
+        changed.contains(&true)
     }
 }
 

@@ -26,6 +26,7 @@ use std::{
     env,
     ffi::OsString,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -43,7 +44,10 @@ pub use self::{
     resolve::Resolved,
     settings::{Admin, Cache, Connections, Transport, TransportConfig},
 };
-use crate::{cluster::ClusterOptions, plugins::PluginFolder};
+use crate::{
+    cluster::ClusterOptions,
+    plugins::{PluginFolder, Stamp},
+};
 
 /// The file that [`Config::load`] reads when `SWITCHBOARD_CONFIG` names no other.
 pub const DEFAULT_FILE: &str = "switchboard.toml";
@@ -107,7 +111,18 @@ pub struct Config {
     pub admin: Admin,
     /// The file that it was read from.
     #[serde(skip)]
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) file: Option<Source>,
+}
+
+/// A file that a configuration was read from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Source {
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// What the file was like before it was read; none when it was not there then.
+    pub(crate) stamp: Option<Stamp>,
+    /// What it said, with the environment over it and nothing that was set in code.
+    pub(crate) said: Arc<Config>,
 }
 
 impl Default for Config {
@@ -149,6 +164,7 @@ impl Config {
     /// As [`load`](Self::load); also if the file cannot be read.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
+        let stamp = Stamp::of(path);
         let base = path.parent().unwrap_or(Path::new(""));
         let mut config = read(
             |problems| Document::read(path, problems),
@@ -156,7 +172,11 @@ impl Config {
             env::vars_os(),
         )?;
         // Fails only without a working directory, and then it cannot be read again.
-        config.file = std::path::absolute(path).ok();
+        config.file = std::path::absolute(path).ok().map(|path| Source {
+            path,
+            stamp,
+            said: Arc::new(config.clone()),
+        });
         Ok(config)
     }
 
