@@ -118,17 +118,17 @@ impl<A> Keeper<A> {
         self.live.replace(live)
     }
 
-    /// The same without an instance: the next call makes one of that plugin. None if one is at work.
-    pub(super) fn follow(&mut self, plugin: &Arc<TransportPlugin>) -> Option<()> {
+    /// The same without an instance: the next call makes one of that plugin. Does nothing while one
+    /// is at work.
+    pub(super) fn follow(&mut self, plugin: &Arc<TransportPlugin>) {
         if self.live.is_some() {
-            return None;
+            return;
         }
         self.plugin = Arc::clone(plugin);
         self.faults.clear();
         self.retry_at = None;
         self.given_up = None;
         self.relief.clear();
-        Some(())
     }
 
     /// The live instance; `open` makes one ready if there is none. Waits out the pause after a
