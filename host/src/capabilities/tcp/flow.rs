@@ -42,6 +42,8 @@ struct State {
     /// Bytes that the task has taken out of `outgoing` and not sent yet.
     in_hand: usize,
     end: Option<End>,
+    /// Why it ends, where the plugin did not ask for that.
+    lost: Option<String>,
     /// Nothing more will be written.
     is_finishing: bool,
     /// Nobody is interested any more; what is to be sent is sent.
@@ -93,6 +95,7 @@ impl Flow {
             outgoing: BytesMut::new(),
             in_hand: 0,
             end: None,
+            lost: None,
             is_finishing: false,
             is_closing: false,
             tls: match encryption {
@@ -348,7 +351,12 @@ impl Flow {
 
     /// The peer has sent its last byte.
     pub(super) fn finished(&self) {
-        self.lock().end.get_or_insert(End::Finished);
+        let mut state = self.lock();
+        state.end.get_or_insert(End::Finished);
+        if !state.is_finishing {
+            state.lose("the peer closed the connection");
+        }
+        drop(state);
         self.guest.notify_waiters();
     }
 
@@ -357,6 +365,9 @@ impl Flow {
         let mut state = self.lock();
         if !matches!(state.end, Some(End::Broken(_))) {
             state.end = Some(End::Broken(why.to_owned()));
+        }
+        if !state.is_closing {
+            state.lose(why);
         }
         state.outgoing.clear();
         drop(state);
@@ -423,12 +434,18 @@ impl Flow {
 
     /// Why it is over, if the plugin did not want that.
     pub(super) fn lost(&self) -> Option<String> {
-        let state = self.lock();
-        match &state.end {
-            _ if state.is_closing => None,
-            Some(End::Broken(why)) => Some(why.clone()),
-            Some(End::Finished) => Some("the peer closed the connection".to_owned()),
-            None => None,
-        }
+        self.lock().lost.clone()
+    }
+
+    /// Has the plugin, or the host for it, closed it?
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().is_closing
+    }
+}
+
+impl State {
+    /// It ends, and the plugin has not asked for that. The first reason is the one.
+    fn lose(&mut self, why: &str) {
+        self.lost.get_or_insert_with(|| why.to_owned());
     }
 }

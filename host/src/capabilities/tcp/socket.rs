@@ -377,7 +377,7 @@ impl Core {
             async move {
                 session::run(&flow, stream, &connector, &endpoint).await;
                 if let Some(why) = flow.lost() {
-                    health.lost(&why);
+                    health.lost(&why, !flow.is_closing());
                 }
             }
         };

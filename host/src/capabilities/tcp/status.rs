@@ -96,13 +96,19 @@ impl Health {
         facts.endpoint = Some(endpoint);
     }
 
-    /// A connection that stood is lost.
-    pub(super) fn lost(&self, why: &str) {
+    /// A connection that stood is lost. Is it `wanted` still? If the plugin has seen the end and closed
+    /// it, the socket is somewhere else already.
+    pub(super) fn lost(&self, why: &str, wanted: bool) {
         let mut facts = self.lock();
         facts.lost += 1;
-        let endpoint = facts.endpoint.clone().unwrap_or_default();
-        drop(facts);
-        self.failed(format!("{endpoint}: {why}"));
+        let endpoint = facts.endpoint.as_deref().unwrap_or_default();
+        let why = format!("{endpoint}: {why}");
+        if wanted {
+            drop(facts);
+            self.failed(why);
+        } else {
+            facts.last_error = Some(why);
+        }
     }
 
     /// A connection could not be made.

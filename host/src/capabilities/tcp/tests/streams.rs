@@ -94,6 +94,33 @@ async fn what_arrived_before_the_peer_died_can_be_read_and_then_it_is_over() {
 }
 
 #[tokio::test]
+async fn a_connection_counts_as_lost_when_the_peer_ends_it_and_not_when_the_plugin_does() {
+    let peer = Peer::new().await;
+    let tcp = peer.tcp();
+    let mut instance = Instance::of(&tcp);
+    for plugin_finishes in [true, false] {
+        instance.connect().await;
+        let mut stream = peer.accept().await;
+        if plugin_finishes {
+            instance.flow().finish();
+            assert_ended(&mut stream).await;
+        }
+        drop(stream);
+        let end = instance.flow().read(1, PATIENCE).await;
+        assert_eq!(end, Ok(Received::End));
+        // What every plugin does when the peer has gone.
+        instance.flow().close();
+    }
+    let is_counted = async {
+        while tcp.status().sockets[0].lost_connections == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, is_counted).await.unwrap();
+    assert_eq!(tcp.status().sockets[0].lost_connections, 1);
+}
+
+#[tokio::test]
 async fn what_was_written_is_sent_also_when_the_stream_is_closed_at_once() {
     let peer = Peer::new().await;
     let tcp = peer.tcp();
