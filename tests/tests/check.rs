@@ -188,13 +188,17 @@ async fn our_own_transport_passes_by_the_command() -> Outcome {
 async fn assert_passes(plugin: &str, connections: &str, grants: &str) -> Outcome {
     let file = built::plugins(plugin)?.join(format!("{plugin}.wasm"));
     let toml = format!("{connections}\n[transports.{plugin}]\ngrants = {{ {grants} }}");
-    let groups = ["pressure", "instances", "memory", "outage"];
+    let groups = ["pressure", "instances", "memory", "outage", "sessions"];
     let args: Vec<_> = groups.iter().flat_map(|group| ["--only", group]).collect();
     let checked = check(&file, Some(&toml), &args).await?;
     let (stdout, stderr) = (&checked.stdout, &checked.stderr);
     assert_eq!(checked.code, Some(0), "{stdout}{stderr}");
     // All of them, and that servers find each other.
-    assert!(stdout.contains("keeps all 6 promises"), "{stdout}");
+    let sessions = usize::from(plugin == "redis-streams");
+    let all = format!("keeps all {} promises", 6 + sessions);
+    assert!(stdout.contains(&all), "{stdout}");
+    let left_out = stdout.contains("left out  sessions");
+    assert_eq!(left_out, sessions == 0, "{stdout}");
     Ok(())
 }
 

@@ -8,8 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use switchboard::{Board, Config, PrivateId, Session};
 use switchboard_tests::{
-    Backends, Client, Clients, Cluster, Connect, NodeAdapter, NodeLaunch, NodeServers, Reply,
-    Resume, Select, Server, Transport, until,
+    Backends, Client, Clients, Cluster, Connect, NodeAdapter, NodeLaunch, NodeServers, Parser,
+    Reply, Resume, Select, Server, Transport, promises,
+    scenarios::{Scenario, Setting},
+    until,
 };
 
 type Outcome = Result<(), switchboard_tests::Error>;
@@ -192,62 +194,24 @@ with_each_client! {
     ioredis StreamsIoredis
 }
 
-/// A session that one server has saved is restored by another one, once, with what was missed.
+/// What the kit promises of every transport that keeps sessions.
+async fn servers_share_sessions(transport: Transport) -> Outcome {
+    let of_sessions = |scenario: &&Scenario| scenario.group == "sessions";
+    let promises: Vec<_> = promises::all().iter().filter(of_sessions).collect();
+    assert!(!promises.is_empty());
+    for promise in promises {
+        let setting = Setting::new(&transport, Parser::Common);
+        promise.run(setting).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_on_a_durable_postgres_share_sessions() -> Outcome {
-    let cluster = Cluster::builder()
-        .nodes(2)
-        .transport(Transport::postgres_durable())
-        .toml(WITH_OFFSETS)
-        .start()
-        .await?;
-    let open = || Board::open(Config::from_file(cluster.config()).unwrap());
-    let (saving, restoring) = (open().await.unwrap(), open().await.unwrap());
-    let (ours, other) = (cluster.node(0), cluster.node(1));
-    let clients = Clients::start().await?;
-    let here = clients.connect(ours.url(), Connect::default()).await?;
-    let there = clients.connect(other.url(), Connect::default()).await?;
+    servers_share_sessions(Transport::postgres_durable()).await
+}
 
-    // The same event has the same offset at every server, whichever sent it.
-    ours.broadcast(&Select::all(), "news", json!([1])).await?;
-    assert_eq!(news(&here, 1).await?, news(&there, 1).await?);
-    other.broadcast(&Select::all(), "news", json!([2])).await?;
-    assert_eq!(news(&here, 2).await?, news(&there, 2).await?);
-    let (_, offset) = news(&here, 2).await?.pop().unwrap();
-
-    let pid = PrivateId::random().unwrap();
-    let session = Session::new(pid.clone(), "ours-0123456789-ours", ["hall"]);
-    let session = session.with_data(&json!({ "name": "ada" })).unwrap();
-    saving.persist_session(&session, TTL).await.unwrap();
-    let hall = Select::all().to("hall");
-    let own = Select::all().to("ours-0123456789-ours");
-    for (count, (from, select)) in [
-        (ours, hall.clone()),
-        (other, Select::all().except("hall")),
-        (ours, Select::all().to("elsewhere")),
-        (ours, hall.clone().volatile()),
-        (other, own),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        from.broadcast(&select, "news", json!([3 + count])).await?;
-        // One after the other, also from different servers.
-        from.broadcast(&Select::all(), "fence", json!([])).await?;
-        here.wait_for("fence", count + 1).await?;
-    }
-    let restored = restoring.restore_session("/", &pid, offset.clone(), 100);
-    let restored = restored.await.unwrap().unwrap();
-    assert_eq!(restored.session.sid().as_str(), "ours-0123456789-ours");
-    let missed = restored.missed.iter();
-    let missed: Vec<_> = missed
-        .filter(|packet| packet.event() == "news")
-        .map(|packet| packet.as_json())
-        .collect();
-    assert_eq!(missed, [r#"["news",3]"#, r#"["news",7]"#]);
-    let again = restoring.restore_session("/", &pid, offset, 100).await;
-    assert_eq!(again, Ok(None));
-    saving.close().await;
-    restoring.close().await;
-    Ok(())
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_on_redis_streams_share_sessions() -> Outcome {
+    servers_share_sessions(Transport::redis_streams()).await
 }

@@ -125,7 +125,7 @@ impl Recovery {
 
     /// What is asked from now on is asked of this plugin, unless an instance is at work.
     pub(super) async fn follow(&self, plugin: &Arc<TransportPlugin>) {
-        let _ = self.keeper.lock().await.follow(plugin);
+        self.keeper.lock().await.follow(plugin);
     }
 
     pub(crate) fn status(&self) -> Arc<InstanceStatus> {
@@ -208,10 +208,11 @@ impl Recovery {
 }
 
 async fn live(keeper: &mut Keeper<Exports>) -> Result<&mut Live<Exports>, RecoveryError> {
-    keeper
-        .live(open)
-        .await
-        .map_err(|away: Away| RecoveryError::Unavailable(away.to_string()))
+    keeper.live(open).await.map_err(|away: Away| match away {
+        // The plugin could keep some, and its options do not let it. The log has its words.
+        Away::Unsupported(_) => RecoveryError::Unsupported,
+        away => RecoveryError::Unavailable(away.to_string()),
+    })
 }
 
 async fn open(

@@ -12,7 +12,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -37,6 +37,9 @@ const MAX_JOBS: usize = 16;
 const LIMIT: Duration = Duration::from_secs(120);
 /// A transport that reports deaths does so at once; this is a machine that is busy.
 const AT_ONCE: Duration = Duration::from_secs(3);
+
+const NO_PROXY: &str = "the configuration names no connection that a proxy can stand in for";
+const NO_SESSIONS: &str = "the transport keeps no sessions, as it is configured";
 
 /// A plugin to be checked.
 #[derive(Clone, Debug)]
@@ -165,7 +168,7 @@ impl Check {
         let through_proxies = stranger
             .proxied()
             .map(|proxied| Transport::new(name.clone(), Capabilities::default(), proxied));
-        let (first, can) = meet(&stranger, &name, self.limit)?;
+        let (first, seen) = meet(&stranger, &name, self.limit)?;
         progress(&first);
         let meets = first.kept == Kept::Ok;
         let mut report = Report::new(&name, &inspection.digest, first);
@@ -173,6 +176,7 @@ impl Check {
             report.skip(&wanted, "the servers do not find each other");
             return Ok(report);
         }
+        let can = Capabilities::default().reports_deaths(seen.tells_deaths);
         let direct = Transport::new(name.clone(), can, stranger);
 
         let next = AtomicUsize::new(0);
@@ -186,19 +190,17 @@ impl Check {
                             return;
                         };
                         let transport = match scenario.group {
-                            "outage" => through_proxies.as_ref(),
-                            _ => Some(&direct),
+                            "outage" => through_proxies.as_ref().ok_or(NO_PROXY),
+                            "sessions" if !seen.keeps_sessions => Err(NO_SESSIONS),
+                            _ => Ok(&direct),
                         };
                         let row = match transport {
-                            Some(transport) => play(
+                            Ok(transport) => play(
                                 scenario,
                                 Setting::new(transport, Parser::Common),
                                 self.limit,
                             ),
-                            None => Row::left_out(
-                                scenario,
-                                "the configuration names no connection that a proxy can stand in for",
-                            ),
+                            Err(why) => Row::left_out(scenario, why),
                         };
                         progress(&row);
                         let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -231,16 +233,18 @@ fn wanted(only: &[String]) -> Result<Vec<&'static Scenario>, CheckError> {
     Ok(list().filter(is_wanted).collect())
 }
 
-/// Two servers with the plugin: do they find each other, and is one that dies reported at once?
-fn meet(
-    stranger: &Stranger,
-    name: &str,
-    limit: Duration,
-) -> Result<(Row, Capabilities), CheckError> {
+/// What a transport does that not every one has to do.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// A server that dies is reported at once.
+    tells_deaths: bool,
+    keeps_sessions: bool,
+}
+
+/// Two servers with the plugin: do they find each other, and what can it do?
+fn meet(stranger: &Stranger, name: &str, limit: Duration) -> Result<(Row, Seen), CheckError> {
     const NAME: &str = "two_servers_find_each_other";
 
-    let dies_at_once = Arc::new(Mutex::new(false));
-    let seen = Arc::clone(&dies_at_once);
     let transport = Transport::new(name, Capabilities::default(), stranger.clone());
     let setting = Setting::new(transport, Parser::Common);
     let alone = play::run_alone(setting.clone(), limit, async |setting| {
@@ -249,8 +253,10 @@ fn meet(
     if let Some(trouble) = alone {
         return Err(CheckError::DoesNotStart(trouble));
     }
-    let row = play::run("cluster", NAME, setting, limit, async move |setting| {
+    let mut seen = Seen::default();
+    let row = play::run("cluster", NAME, setting, limit, async |setting| {
         let cluster = setting.patient_cluster().nodes(2).start().await?;
+        seen.keeps_sessions = promises::keeps_sessions(&cluster).await?;
         let lost = cluster.node(1).node().await?;
         cluster.node(1).kill().await?;
         let observer = cluster.node(0);
@@ -261,12 +267,10 @@ fn meet(
         let look = async || Ok(observer.node_events().await?.iter().any(is_it));
         let told = until("the death of a server to be told", look, |&told| told);
         let told = tokio::time::timeout(AT_ONCE, told).await;
-        let told = matches!(told, Ok(Ok(_)));
-        *seen.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        seen.tells_deaths = matches!(told, Ok(Ok(_)));
         Ok(())
     });
-    let told = *dies_at_once.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok((row, Capabilities::default().reports_deaths(told)))
+    Ok((row, seen))
 }
 
 /// A folder for what all clusters share.

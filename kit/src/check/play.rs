@@ -102,15 +102,17 @@ pub(super) fn run_alone(
     }
 }
 
-/// What a server says of the plugin, if it has died or was given up.
+/// What a server says of the plugin: that it has died or was given up, else a gap that it has told.
 fn trouble(logs: &Logs) -> Option<String> {
-    let signs = [
+    const FAILED: [&str; 4] = [
         "the plugin failed",
         "is given up",
         "was given up",
         "refuses a namespace",
     ];
-    let line = logs.find(|line| signs.iter().any(|sign| line.contains(sign)))?;
+    const GAP: [&str; 1] = ["messages of other nodes were missed"];
+    let first_of = |signs: &[&str]| logs.find(|line| signs.iter().any(|sign| line.contains(sign)));
+    let line = first_of(&FAILED).or_else(|| first_of(&GAP))?;
     // Without time, level and module.
     let said = line
         .split_once(": ")

@@ -1,5 +1,5 @@
 //! What a transport must do beyond the [`scenarios`](crate::scenarios): when senders are too fast, when
-//! its instances are replaced, when its backend is away, and over time. These need clusters whose
+//! its instances are replaced, when its backend is away, over time, and with sessions. These need clusters whose
 //! plugin folder is their own (`plugins` in the cluster's folder), as [`check`](crate::check) starts
 //! them.
 
@@ -7,8 +7,11 @@ mod instances;
 mod memory;
 mod outage;
 mod pressure;
+mod sessions;
 
 use serde_json::Value;
+
+pub(crate) use self::sessions::are_kept as keeps_sessions;
 
 use crate::{
     Client, Clients, Cluster, Error, Flood, FloodReport, Select, Server,
@@ -43,6 +46,11 @@ const ALL: &[Scenario] = &[
         "outage",
         "a_backend_that_was_cut_off_is_used_again_and_what_is_missing_was_told",
         |setting| Box::pin(async move { outage::cut(&setting).await }),
+    ),
+    Scenario::beyond(
+        "sessions",
+        "what_one_server_has_saved_another_gives_back_once_with_what_was_missed",
+        |setting| Box::pin(async move { sessions::given_back(&setting).await }),
     ),
 ];
 
