@@ -294,6 +294,13 @@ async fn our_emitter_reaches_node_servers() -> Outcome {
         assert_eq!(theirs.wait_for("news", 1).await?, [args]);
         emitter.join(&there, &["hall"]).await?;
         let hall = Select::all().to("hall");
+        // Node's adapter for Postgres fetches what stands in the table in no particular order.
+        until(
+            "the socket to be in the hall",
+            || node.remote_sockets(&hall),
+            |found| found.len() == 1,
+        )
+        .await?;
         emitter.emit(&hall, "in", json!([])).await?;
         theirs.wait_for("in", 1).await?;
         emitter.server_side_emit("/", "note", json!([5])).await?;

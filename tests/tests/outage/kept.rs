@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use switchboard_tests::Transport;
+use futures_util::future::try_join_all;
+use switchboard_tests::{Proxy, Server, Transport, until};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -26,13 +27,12 @@ const LONG: Duration = Duration::from_secs(3);
 /// as it has nothing to do: it is replaced all the time.
 const SHORT_LIVED: &str = "
     [limits]
-    call_timeout_ms = 500
+    call_timeout_ms = 1000
     max_restarts = 1000
     recycle_memory_bytes = 1048576
 ";
-/// Long enough for one death, and too short for two: a message over which the plugin dies alone is
-/// given up the second time.
-const DEADLY: Duration = Duration::from_millis(600);
+/// How often the plugin of each server is killed.
+const DEATHS: usize = 4;
 
 over_each! {
     [redis_streams_persistent postgres_durable]
@@ -82,17 +82,29 @@ async fn nothing_is_lost_when_the_network_hangs(transport: Transport) -> Outcome
 }
 
 async fn nothing_is_lost_when_the_plugin_is_killed_while_it_sends(transport: Transport) -> Outcome {
-    const KILLED: &str = "`publish` did not return";
     let stage = Stage::proxied(transport, SHORT_LIVED).await?;
     let load = Load::start(&stage).await?;
-    for _ in 0..4 {
-        stall(&stage, &load, DEADLY).await?;
-    }
-    for server in stage.servers() {
-        let killed = server.log().all(|line| line.contains(KILLED));
-        assert!(!killed.is_empty(), "{} had no plugin killed", server.name());
+    for time in 1..=DEATHS {
+        let each = stage.servers().zip(&stage.ways);
+        try_join_all(each.map(|(server, way)| stall_until_killed(server, way, time))).await?;
+        assert_all_heard_again(&stage, &load, Instant::now()).await?;
     }
     assert_kept(&stage, load).await
+}
+
+/// Until the plugin of this server has died so many times in all, and no longer: a message over which it
+/// dies alone is given up the second time.
+async fn stall_until_killed(server: &Server, way: &Proxy, times: usize) -> Outcome {
+    way.stall();
+    let is_killed = |line: &str| line.contains("`publish` did not return");
+    let killed = until(
+        format!("{} kills its plugin", server.name()),
+        async || Ok(server.log().count(is_killed)),
+        |killed| *killed >= times,
+    )
+    .await;
+    way.resume();
+    killed.map(|_| ())
 }
 
 /// Everything is there. In Postgres answers are kept as well, so there was no gap at all.
