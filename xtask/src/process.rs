@@ -17,9 +17,28 @@ pub(crate) fn say(text: impl fmt::Display) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-/// The Cargo that runs us: the one the developer chose.
+/// The Cargo that runs us: the one the developer chose. What it told us of our own package it must not
+/// hear again: build scripts look at that, and everything behind them would be built anew whenever
+/// `cargo build` comes after `cargo xtask`.
 pub(crate) fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_of_our_package) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
+fn is_of_our_package(name: &str) -> bool {
+    const FAMILIES: &[&str] = &[
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+        "CARGO_MANIFEST_",
+        "CARGO_PKG_",
+        "CARGO_PRIMARY_",
+    ];
+    FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
 /// Runs a command in view of the developer and fails if it does.
@@ -89,19 +108,16 @@ fn is_outer_cargo(name: &str) -> bool {
         "RUSTFLAGS",
     ];
     const FAMILIES: &[&str] = &[
-        "CARGO_BIN_",
         "CARGO_BUILD_RUST",
         "CARGO_BUILD_TARGET",
         "CARGO_CFG_",
-        "CARGO_CRATE_",
         "CARGO_ENCODED_",
-        "CARGO_MANIFEST_",
-        "CARGO_PKG_",
-        "CARGO_PRIMARY_",
         "CARGO_PROFILE_",
         "CARGO_TARGET_",
     ];
-    NAMES.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))
+    is_of_our_package(name)
+        || NAMES.contains(&name)
+        || FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
 /// A command as one would type it.

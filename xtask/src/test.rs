@@ -2,9 +2,11 @@
 //! runner, and adds their results up. The tests themselves are in the crates and in `tests/`.
 
 use std::{
+    env,
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
+    thread,
 };
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +18,9 @@ use crate::{
     project::{FIXTURES_VARIABLE, PLUGINS_VARIABLE, Project},
     setup::{self, Task},
 };
+
+/// How many tests of a program run at the same time, as Rust's test runner reads it.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
 
 pub(crate) const COMMAND: cli::Command = cli::Command {
     name: "test",
@@ -68,6 +73,9 @@ fn run_tests(project: &Project, args: &Args) -> Result<Results> {
         command.arg("--").args(&args.rest);
     }
     tell_folders(&mut command, &project.plugins(), &project.fixtures());
+    if env::var_os(THREADS_VARIABLE).is_none() {
+        command.env(THREADS_VARIABLE, threads().to_string());
+    }
     eprintln!("$ {}", line(&command));
 
     let mut child = command
@@ -88,6 +96,11 @@ fn run_tests(project: &Project, args: &Args) -> Result<Results> {
     }
     results.succeeded = child.wait()?.success();
     Ok(results)
+}
+
+/// Most tests wait for servers of theirs more than they work.
+fn threads() -> usize {
+    2 * thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Tells test and benchmark programs where the plugins are.
