@@ -3,16 +3,17 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
 use serde_json::json;
 use switchboard_tests::{Client, Error, Flood, Select, Server};
 use tokio::{
-    sync::watch,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, interval},
 };
@@ -47,8 +48,19 @@ pub(crate) fn on_a_busy_machine() -> bool {
     std::env::var_os("CI").is_some()
 }
 
+/// A load keeps a core busy. More tests than these wait for servers, and may wait for their turn as well.
+fn turns() -> &'static Arc<Semaphore> {
+    static TURNS: OnceLock<Arc<Semaphore>> = OnceLock::new();
+    TURNS.get_or_init(|| {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Arc::new(Semaphore::new(cores))
+    })
+}
+
 /// The load; ends with [`Load::stop`], or when it is dropped.
 pub(crate) struct Load {
+    /// Its turn.
+    _turn: OwnedSemaphorePermit,
     stopping: watch::Sender<bool>,
     tasks: JoinSet<Outcome>,
     sent: Vec<Arc<AtomicU64>>,
@@ -87,7 +99,9 @@ impl Load {
 
     /// The same, where clients have so long for their acknowledgements.
     pub(crate) async fn start_patient(stage: &Stage, ack_timeout: Duration) -> Result<Self, Error> {
+        let turn = Arc::clone(turns()).acquire_owned().await;
         let mut load = Self {
+            _turn: turn.map_err(|closed| Error::Test(closed.to_string()))?,
             stopping: watch::Sender::new(false),
             tasks: JoinSet::new(),
             sent: Vec::new(),
