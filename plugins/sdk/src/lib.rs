@@ -52,6 +52,7 @@ mod log;
 #[cfg(not(target_family = "wasm"))]
 mod native;
 pub mod option;
+pub mod redis;
 pub mod redis_outcome;
 pub mod socket;
 #[cfg(not(target_family = "wasm"))]
@@ -63,7 +64,6 @@ use bindings::switchboard::transport as wit;
 #[cfg(target_family = "wasm")]
 pub use bindings::switchboard::bus::bus;
 pub use bindings::switchboard::postgres::postgres;
-pub use bindings::switchboard::redis::redis;
 pub use bindings::switchboard::tcp::tcp;
 #[cfg(target_family = "wasm")]
 pub use bindings::switchboard::transport::node;

@@ -37,9 +37,9 @@ impl Fate {
 ///
 /// A batch that is refused as a whole is sent again one by one, up to the first command that does
 /// not get through: not all of them need be at fault.
-pub fn send(
-    commands: &[Command],
-    mut pipeline: impl FnMut(&[Command]) -> Result<Vec<Reply>, Error>,
+pub fn send<C>(
+    commands: &[C],
+    mut pipeline: impl FnMut(&[C]) -> Result<Vec<Reply>, Error>,
 ) -> Vec<Fate> {
     if commands.is_empty() {
         return Vec::new();
@@ -55,9 +55,9 @@ pub fn send(
     }
 }
 
-fn singly(
-    commands: &[Command],
-    mut pipeline: impl FnMut(&[Command]) -> Result<Vec<Reply>, Error>,
+fn singly<C>(
+    commands: &[C],
+    mut pipeline: impl FnMut(&[C]) -> Result<Vec<Reply>, Error>,
 ) -> Vec<Fate> {
     let mut fates = Vec::with_capacity(commands.len());
     for command in commands {
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn an_empty_batch_asks_nobody() {
-        assert!(send(&[], |_| panic!("nothing to send")).is_empty());
+        assert!(send::<Command>(&[], |_| panic!("nothing to send")).is_empty());
     }
 
     #[test]

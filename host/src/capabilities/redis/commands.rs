@@ -221,6 +221,12 @@ impl Spec {
         Some(touched)
     }
 
+    /// Does it touch what its first argument names, and nothing else?
+    pub(super) fn is_about_the_first(&self) -> bool {
+        let is_plain = matches!(self.kind, Quick | Long);
+        is_plain && matches!(self.keys, Keys::Some(1, 1) | Channel)
+    }
+
     /// For how many milliseconds a blocking command waits. None: it does not say, or for too long.
     pub(super) fn wait_ms<A: AsRef<[u8]>>(&self, args: &[A]) -> Option<u32> {
         let Waits(wait) = self.kind else { return None };

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     bindings::switchboard::redis::redis::{
-        self, Command, Error, Event, Kind as GuestKind, Lag, Messages, Node as GuestNode,
+        self, Error, Event, Kind as GuestKind, Lag, Messages, Node as GuestNode,
         Reply as GuestReply, StreamEntry, StreamStart,
     },
     capabilities::HasCapabilities,
@@ -62,11 +62,10 @@ impl<X: HasCapabilities> redis::HostClient for GuestState<X> {
     async fn pipeline(
         &mut self,
         client: Resource<ClientHandle>,
-        commands: Vec<Command>,
+        commands: Vec<u8>,
     ) -> wasmtime::Result<Result<Vec<GuestReply>, Error>> {
         let ClientHandle(redis, permit) = self.table.get(&client)?;
-        let commands: Vec<_> = commands.into_iter().map(|command| command.args).collect();
-        Ok(match redis.pipeline(permit, &commands).await {
+        Ok(match redis.pipeline(permit, commands).await {
             Ok(replies) => Ok(replies.into_iter().map(GuestReply::from).collect()),
             Err(error) => Err(Error::from(&error)),
         })
@@ -105,7 +104,7 @@ impl<X: HasCapabilities> redis::HostReader for GuestState<X> {
     async fn read(
         &mut self,
         reader: Resource<ReaderHandle>,
-        command: Command,
+        command: Vec<u8>,
         timeout_ms: u32,
     ) -> wasmtime::Result<Result<Option<GuestReply>, Error>> {
         let wake = Arc::clone(&self.ext.capabilities().wake);
@@ -116,7 +115,7 @@ impl<X: HasCapabilities> redis::HostReader for GuestState<X> {
         let wait = Duration::from_millis(timeout_ms.into()).min(MAX_WAIT);
         let reply = tokio::select! {
             biased;
-            reply = reader.read(permit, command.args, wait) => reply,
+            reply = reader.read(permit, &command, wait) => reply,
             () = wake.wanted() => return Ok(Ok(None)),
         };
         Ok(match reply {
@@ -337,18 +336,21 @@ fn runs(events: Vec<RedisEvent>) -> Vec<Event> {
                 channel,
                 payload,
             } => {
-                let payload = Vec::from(payload);
                 let name = (kind, pattern, channel);
+                // A payload is shorter than the connection's limit.
+                let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
                 match runs.last_mut() {
                     Some(Event::Messages(run)) if open.as_ref() == Some(&name) => {
-                        run.payloads.push(payload);
+                        run.payloads.extend_from_slice(&payload);
+                        run.lengths.push(length);
                     }
                     _ => {
                         runs.push(Event::Messages(Messages {
                             kind: kind.into(),
                             channel: text(&name.2),
                             pattern: name.1.as_ref().map(text),
-                            payloads: vec![payload],
+                            payloads: Vec::from(payload),
+                            lengths: vec![length],
                         }));
                         open = Some(name);
                     }
@@ -357,10 +359,7 @@ fn runs(events: Vec<RedisEvent>) -> Vec<Event> {
             RedisEvent::Entry(entry) => runs.push(Event::Entry(StreamEntry {
                 stream: entry.stream.to_string(),
                 id: entry.id.to_string(),
-                fields: entry
-                    .fields()
-                    .map(|(name, value)| (name.to_vec(), value.to_vec()))
-                    .collect(),
+                fields: entry.into_fields().into(),
             })),
             RedisEvent::Lagged { missed, reason } => runs.push(Event::Lagged(Lag {
                 missed,

@@ -1,7 +1,7 @@
 //! Redis: pipelined commands, blocking reads, Pub/Sub and streams, for plugins. `wit/redis/redis.wit` holds
 //! the promises; this is how they are kept.
 //!
-//! * Commands (`pipeline`) share one connection to each server, and one more for what is long
+//! * Commands (`batch`, `pipeline`) share one connection to each server, and one more for what is long
 //!   (`lane`). In a cluster they go to the owners of their slots (`cluster`, `slots`).
 //! * What became of a pipeline whose caller is gone, its successor waits for (`abandoned`).
 //! * Commands that wait have connections of their own (`reader`).
@@ -18,6 +18,7 @@
 //! plugins is in `link`; the rest knows nothing of Wasm.
 
 mod abandoned;
+mod batch;
 mod cluster;
 mod commands;
 mod connect;
@@ -48,7 +49,7 @@ use self::{
     cluster::Cluster,
     connect::Connector,
     options::Form,
-    pipeline::{Args, Backend, Reply, Router},
+    pipeline::{Backend, Reply, Router},
     place::{Place, Sentinels},
     status::Health,
 };
@@ -154,7 +155,7 @@ impl Redis {
         })))
     }
 
-    /// Executes commands in order and returns as many replies. Dropped half-way, what was sent is
+    /// Executes commands, written as Redis' protocol writes them, in order and returns as many replies. Dropped half-way, what was sent is
     /// executed all the same.
     ///
     /// # Errors
@@ -162,7 +163,7 @@ impl Redis {
     pub(crate) async fn pipeline(
         &self,
         permit: &RedisPermit,
-        commands: &[Args],
+        commands: Vec<u8>,
     ) -> Result<Vec<Reply>, RedisError> {
         self.0.router.pipeline(permit, commands).await
     }

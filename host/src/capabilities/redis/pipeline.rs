@@ -15,22 +15,21 @@ use futures_util::future::join_all;
 use super::{
     RedisError,
     abandoned::{Abandoned, UnderWay},
+    batch::Batch,
     cluster::Cluster,
-    commands::{self, Kind, Spec, Wait},
+    commands::{Kind, Spec},
     connect::Connector,
     grants::RedisPermit,
     lane::{Lane, Outcome, Rest},
     options::RedisOptions,
     place::Place,
-    slots::{Redirect, slot_of},
+    slots::Redirect,
     status::Health,
     trouble::Trouble,
     url::Address,
     wire::{self, Frame, Value},
 };
 
-/// Most commands of one pipeline.
-const MAX_COMMANDS: usize = 1 << 16;
 /// Longer pipelines go over a connection of their own, so that short ones need not wait for them.
 const LARGE_BYTES: usize = 256 << 10;
 /// How often a command is sent on to another node before it is given back.
@@ -46,9 +45,6 @@ const PASSING: [&str; 8] = [
     "MISCONF",
     "OOM",
 ];
-
-/// A command as a plugin gives it.
-pub(crate) type Args = Vec<Vec<u8>>;
 
 /// What a command came to. See `wit/redis/redis.wit`.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,67 +118,35 @@ impl Router {
     pub(super) async fn pipeline(
         &self,
         permit: &RedisPermit,
-        commands: &[Args],
+        commands: Vec<u8>,
     ) -> Result<Vec<Reply>, RedisError> {
-        let specs = self.check(permit, commands)?;
-        if commands.is_empty() {
+        let batch = Batch::check(commands, permit, self.options.max_pending_bytes)?;
+        if batch.len() == 0 {
             return Ok(Vec::new());
         }
         self.abandoned.settled(permit.plugin()).await;
         let (caller, under_way) = self.abandoned.begin(permit.plugin());
         let replies = match &self.backend {
-            Backend::Single(_) => self.single(commands, &specs, under_way).await,
-            Backend::Cluster(cluster) => self.spread(cluster, commands, &specs, under_way).await,
+            Backend::Single(_) => self.single(batch, under_way).await,
+            Backend::Cluster(cluster) => self.spread(cluster, &batch, under_way).await,
         };
         caller.done();
         replies
     }
 
-    fn check(
-        &self,
-        permit: &RedisPermit,
-        commands: &[Args],
-    ) -> Result<Vec<&'static Spec>, RedisError> {
-        if commands.len() > MAX_COMMANDS {
-            return Err(RedisError::TooMany {
-                limit: MAX_COMMANDS,
-            });
-        }
-        let bytes: usize = commands.iter().map(|args| wire::encoded_len(args)).sum();
-        let limit = self.options.max_pending_bytes;
-        if bytes > limit {
-            return Err(RedisError::TooLarge { limit });
-        }
-        let check = |args: &Args| {
-            let spec = commands::find(args)?;
-            if waits(spec, args) {
-                return Err(format!("{} waits: it needs a `reader`", spec.name));
-            }
-            permit.check_command(spec, args).map(|()| spec)
-        };
-        let specs: Result<_, String> = commands.iter().map(check).collect();
-        specs.map_err(RedisError::Denied)
-    }
-
-    async fn single(
-        &self,
-        commands: &[Args],
-        specs: &[&Spec],
-        under_way: UnderWay,
-    ) -> Result<Vec<Reply>, RedisError> {
-        let mut out = BytesMut::with_capacity(commands.iter().map(|c| wire::encoded_len(c)).sum());
-        commands
-            .iter()
-            .for_each(|args| wire::encode(args, &mut out));
+    async fn single(&self, batch: Batch, under_way: UnderWay) -> Result<Vec<Reply>, RedisError> {
+        let count = batch.len();
+        let lanes = size(batch.specs());
+        let out = batch.into_bytes();
         // All lanes of a single server lead to the same place: the address is only a key.
-        let lane = self.lane(&Address::Unix("".into()), size(out.len(), specs));
-        let Outcome { frames, rest } = lane.run(out, commands.len(), Some(under_way)).await;
+        let lane = self.lane(&Address::Unix("".into()), lanes.or_for(out.len()));
+        let Outcome { frames, rest } = lane.run(out, count, Some(under_way)).await;
         if let Some(Rest::Unsent(trouble)) = &rest {
             return Err(unavailable(trouble));
         }
         let mut replies: Vec<_> = frames.into_iter().map(reply).collect();
         if let Some(Rest::InDoubt(trouble)) = rest {
-            replies.resize(commands.len(), Reply::Unknown(trouble.public));
+            replies.resize(count, Reply::Unknown(trouble.public));
         }
         Ok(replies)
     }
@@ -190,15 +154,14 @@ impl Router {
     async fn spread(
         &self,
         cluster: &Cluster,
-        commands: &[Args],
-        specs: &[&Spec],
+        batch: &Batch,
         under_way: UnderWay,
     ) -> Result<Vec<Reply>, RedisError> {
-        let mut replies: Vec<Option<Reply>> = vec![None; commands.len()];
-        let mut todo: Vec<usize> = (0..commands.len()).collect();
+        let mut replies: Vec<Option<Reply>> = vec![None; batch.len()];
+        let mut todo: Vec<usize> = (0..batch.len()).collect();
         let mut asked: BTreeMap<usize, Address> = BTreeMap::new();
         for _ in 0..MAX_ROUNDS {
-            let parts = match self.parts(cluster, commands, specs, &todo, &asked).await {
+            let parts = match self.parts(cluster, batch, &todo, &asked).await {
                 Ok(parts) => parts,
                 Err(trouble) => {
                     let why = trouble.public;
@@ -213,7 +176,7 @@ impl Router {
             todo.clear();
             let runs = parts
                 .iter()
-                .map(|part| self.run_part(part, commands, specs, &under_way));
+                .map(|part| self.run_part(part, batch, &under_way));
             let outcomes = join_all(runs).await;
             let mut moved = Vec::new();
             for (part, Outcome { frames, rest }) in parts.iter().zip(outcomes) {
@@ -249,10 +212,7 @@ impl Router {
                 }
             }
             for (index, to) in moved {
-                let key = commands
-                    .get(index)
-                    .and_then(|args| routed_by(specs, index, args));
-                cluster.moved(key.map(slot_of), to);
+                cluster.moved(batch.slot(index), to);
             }
             todo.sort_unstable();
             todo.dedup();
@@ -280,8 +240,7 @@ impl Router {
     async fn parts(
         &self,
         cluster: &Cluster,
-        commands: &[Args],
-        specs: &[&Spec],
+        batch: &Batch,
         todo: &[usize],
         asked: &BTreeMap<usize, Address>,
     ) -> Result<Vec<Part>, Trouble> {
@@ -289,12 +248,11 @@ impl Router {
         let anyone = slots.masters().into_iter().next().cloned();
         let mut parts: BTreeMap<(&Address, bool), Vec<usize>> = BTreeMap::new();
         for index in todo {
-            let Some(args) = commands.get(*index) else {
+            let Some(spec) = batch.spec(*index) else {
                 continue;
             };
-            let spec = specs.get(*index);
-            if spec.is_some_and(|spec| spec.kind == Kind::Summed) {
-                let nodes = match spec.is_some_and(|spec| spec.name.contains("SHARD")) {
+            if spec.kind == Kind::Summed {
+                let nodes = match spec.name.contains("SHARD") {
                     // Replicas repeat what their masters count.
                     true => slots.masters(),
                     false => slots.nodes(),
@@ -304,9 +262,9 @@ impl Router {
                 }
                 continue;
             }
-            let (to, asking) = match (asked.get(index), routed_by(specs, *index, args)) {
+            let (to, asking) = match (asked.get(index), batch.slot(*index)) {
                 (Some(to), _) => (Some(to), true),
-                (None, Some(key)) => (slots.owner(slot_of(key)), false),
+                (None, Some(slot)) => (slots.owner(slot), false),
                 (None, None) => (anyone.as_ref(), false),
             };
             let to = to.ok_or_else(|| Trouble::away("no node of the cluster serves this slot"))?;
@@ -322,26 +280,17 @@ impl Router {
             .collect())
     }
 
-    async fn run_part(
-        &self,
-        part: &Part,
-        commands: &[Args],
-        specs: &[&Spec],
-        under_way: &UnderWay,
-    ) -> Outcome {
+    async fn run_part(&self, part: &Part, batch: &Batch, under_way: &UnderWay) -> Outcome {
         let under_way = Some(under_way.clone());
         let mut out = BytesMut::new();
-        let mut specs_here = Vec::with_capacity(part.indices.len());
         for index in &part.indices {
             if part.asking {
                 wire::encode(&["ASKING"], &mut out);
             }
-            if let (Some(args), Some(spec)) = (commands.get(*index), specs.get(*index)) {
-                wire::encode(args, &mut out);
-                specs_here.push(*spec);
-            }
+            out.extend_from_slice(batch.command(*index));
         }
-        let lane = self.lane(&part.to, size(out.len(), &specs_here));
+        let specs = part.indices.iter().filter_map(|index| batch.spec(*index));
+        let lane = self.lane(&part.to, size(specs).or_for(out.len()));
         if !part.asking {
             return lane.run(out, part.indices.len(), under_way).await;
         }
@@ -404,32 +353,23 @@ impl Router {
     }
 }
 
-/// Would it hold up what is behind it?
-fn waits(spec: &Spec, args: &Args) -> bool {
-    match spec.kind {
-        Kind::Waits(Wait::Block) => {
-            let mut before_keys = args
-                .iter()
-                .take_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS"));
-            before_keys.any(|arg| arg.eq_ignore_ascii_case(b"BLOCK"))
-        }
-        Kind::Waits(_) => true,
-        _ => false,
-    }
-}
-
-fn size(bytes: usize, specs: &[&Spec]) -> Lanes {
-    let is_long = |spec: &&Spec| matches!(spec.kind, Kind::Long | Kind::Script | Kind::Waits(_));
-    match bytes > LARGE_BYTES || specs.iter().any(is_long) {
+/// Which connection suits these commands, however long they are.
+fn size(mut specs: impl Iterator<Item = &'static Spec>) -> Lanes {
+    let is_long = |spec: &Spec| matches!(spec.kind, Kind::Long | Kind::Script | Kind::Waits(_));
+    match specs.any(is_long) {
         true => Lanes::Long,
         false => Lanes::Short,
     }
 }
 
-/// The key or channel that decides where a command goes.
-fn routed_by<'a>(specs: &[&Spec], index: usize, args: &'a Args) -> Option<&'a [u8]> {
-    let touched = specs.get(index)?.touched(args)?;
-    touched.keys.into_iter().chain(touched.channels).next()
+impl Lanes {
+    /// The one for so many bytes.
+    fn or_for(self, bytes: usize) -> Self {
+        match bytes > LARGE_BYTES {
+            true => Self::Long,
+            false => self,
+        }
+    }
 }
 
 fn too_often() -> String {

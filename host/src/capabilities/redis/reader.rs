@@ -11,10 +11,10 @@ use tokio::{
 };
 
 use super::{
-    RedisError, commands,
+    RedisError, batch, commands,
     connect::Wire,
     grants::RedisPermit,
-    pipeline::{Args, Backend, Reply, Router, reply, unavailable},
+    pipeline::{Backend, Reply, Router, reply, unavailable},
     place::Place,
     slots::{Redirect, slot_of},
     trouble::Trouble,
@@ -24,6 +24,8 @@ use super::{
 
 /// How often a command is sent on to another node before it is given back.
 const MAX_REDIRECTS: usize = 5;
+
+type Args = Vec<Vec<u8>>;
 
 /// A connection for one waiting command at a time. Closed when it is dropped.
 pub struct Reader {
@@ -63,9 +65,14 @@ impl Reader {
     pub(crate) async fn read(
         &mut self,
         permit: &RedisPermit,
-        args: Args,
+        command: &[u8],
         wait: Duration,
     ) -> Result<Option<Reply>, RedisError> {
+        let limit = self.router.options.max_pending_bytes;
+        if command.len() > limit {
+            return Err(RedisError::TooLarge { limit });
+        }
+        let args = batch::single(command)?;
         let spec = commands::find(&args).map_err(RedisError::Denied)?;
         let Some(wait_ms) = spec.wait_ms(&args) else {
             return Err(RedisError::Denied(format!(
@@ -76,10 +83,6 @@ impl Reader {
         permit
             .check_command(spec, &args)
             .map_err(RedisError::Denied)?;
-        let limit = self.router.options.max_pending_bytes;
-        if wire::encoded_len(&args) > limit {
-            return Err(RedisError::TooLarge { limit });
-        }
         let touched = spec.touched(&args);
         let slot = touched.and_then(|touched| touched.keys.first().map(|key| slot_of(key)));
         let patience = Duration::from_millis(wait_ms.into()) + self.router.options.command_timeout;

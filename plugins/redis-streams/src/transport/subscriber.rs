@@ -13,7 +13,10 @@ use switchboard_plugin::{
 
 use crate::{
     options::Options,
-    wire::{entry, names::Streams},
+    wire::{
+        entry::{self, Parts},
+        names::Streams,
+    },
 };
 
 /// By this name the host keeps the subscription for the instances that follow.
@@ -104,7 +107,7 @@ impl Subscriber for In {
                 redis::Event::Entry(entry) => events.extend(self.entry(entry)),
                 redis::Event::Messages(messages) => {
                     let channel = self.inbox.channel(messages.channel.as_bytes());
-                    let payloads = messages.payloads.iter();
+                    let payloads = messages.each();
                     events.extend(
                         payloads
                             .filter_map(|payload| message(&channel, &messages.channel, payload)),
@@ -164,12 +167,13 @@ impl In {
     }
 
     fn entry(&mut self, entry: redis::StreamEntry) -> Option<Event> {
-        let redis::StreamEntry { stream, id, fields } = entry;
+        let parts = Parts::of_pairs(entry.pairs());
+        let redis::StreamEntry { stream, id, .. } = &entry;
         // There are few streams. One that is left over from other options has no place of its own.
         let names = self.streams.all();
-        let index = names.iter().position(|name| *name == stream);
-        match self.entries.read(index.unwrap_or(names.len()), &fields) {
-            Ok(message) => message.map(|message| received(message, Some(id))),
+        let index = names.iter().position(|name| name == stream);
+        match self.entries.read(index.unwrap_or(names.len()), &parts) {
+            Ok(message) => message.map(|message| received(message, Some(id.clone()))),
             Err(error) => unreadable(&format!("the entry {id} of the stream {stream:?}"), &error),
         }
     }

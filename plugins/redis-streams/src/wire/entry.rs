@@ -97,9 +97,18 @@ pub struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// Finds the fields; decodes nothing but the mark.
     pub fn of(fields: &'a Fields) -> Self {
+        Self::of_pairs(
+            fields
+                .iter()
+                .map(|(name, value)| (name.as_slice(), value.as_slice())),
+        )
+    }
+
+    /// The same of names and values that stand somewhere else.
+    pub fn of_pairs(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let mut parts = Self::default();
         for (name, value) in fields {
-            match name.as_slice() {
+            match name {
                 UID => parts.uid = Some(value),
                 NSP => parts.nsp = Some(value),
                 TYPE => parts.kind = Some(value),
@@ -193,8 +202,7 @@ impl Reader {
     ///
     /// # Errors
     /// When it is malformed.
-    pub fn read(&mut self, stream: usize, fields: &Fields) -> Result<Option<Message>, WireError> {
-        let parts = Parts::of(fields);
+    pub fn read(&mut self, stream: usize, parts: &Parts<'_>) -> Result<Option<Message>, WireError> {
         if parts.uid == Some(self.node.as_bytes()) {
             return Ok(None);
         }
@@ -307,7 +315,7 @@ mod tests {
             let fields = fields("you", "/", write(&body, false).unwrap(), None);
             assert_eq!(Parts::of(&fields).is_event_of("/"), is_event);
             assert!(!Parts::of(&fields).is_event_of("/other"));
-            let read = reader().read(0, &fields).unwrap().unwrap();
+            let read = reader().read(0, &Parts::of(&fields)).unwrap().unwrap();
             assert!(matches!(read.body, Body::Broadcast(_)));
         }
     }
@@ -377,14 +385,15 @@ mod tests {
             kind: Cow::Borrowed("3"),
             data: Some(b"{".to_vec()),
         };
-        let read = |uid: &str, nsp: &str| reader().read(0, &fields(uid, nsp, garbage(), None));
+        let read =
+            |uid: &str, nsp: &str| reader().read(0, &Parts::of(&fields(uid, nsp, garbage(), None)));
         assert!(read("me", "/").unwrap().is_none());
         assert!(read("you", "/other").unwrap().is_none());
         assert!(read("you", "/").is_err());
         let mut left = reader();
         left.leave("/");
         assert!(
-            left.read(0, &fields("you", "/", garbage(), None))
+            left.read(0, &Parts::of(&fields("you", "/", garbage(), None)))
                 .unwrap()
                 .is_none()
         );
@@ -400,7 +409,7 @@ mod tests {
                 number,
             };
             let fields = fields(uid, "/", written, Some(mark));
-            reader.read(stream, &fields).unwrap().is_some()
+            reader.read(stream, &Parts::of(&fields)).unwrap().is_some()
         };
         assert!(read("you", 0, 1));
         assert!(read("you", 0, 2));
@@ -415,7 +424,7 @@ mod tests {
     fn a_sender_of_any_length_does_no_harm() {
         let written = || write(&event(false, None, &[]), false).unwrap();
         let long = "x".repeat(MAX_NODE_ID_BYTES + 1);
-        let read = |uid: &str| reader().read(0, &fields(uid, "/", written(), None));
+        let read = |uid: &str| reader().read(0, &Parts::of(&fields(uid, "/", written(), None)));
         assert!(matches!(read(&long), Err(WireError::LongNodeId)));
         assert_eq!(read("").unwrap().unwrap().sender, "");
     }

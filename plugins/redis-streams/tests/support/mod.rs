@@ -12,7 +12,7 @@ use switchboard_plugin::{
     types::Message,
     wire::{WireError, pubsub::Inbox},
 };
-use switchboard_transport_redis_streams::wire::entry::Reader;
+use switchboard_transport_redis_streams::wire::entry::{Parts, Reader};
 use trees::{from_base64, normal};
 
 pub type Fields = Vec<(Vec<u8>, Vec<u8>)>;
@@ -164,7 +164,7 @@ impl Vector {
             Source::Stream { fields, .. } => {
                 let mut reader = Reader::new(node);
                 reader.enter(self.namespace());
-                reader.read(0, fields)
+                reader.read(0, &Parts::of(fields))
             }
             Source::Channel { name, payload } => {
                 let mut inbox = Inbox::new(self.prefix(), node);

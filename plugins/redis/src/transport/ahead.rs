@@ -11,7 +11,7 @@ use std::{
 };
 
 use switchboard_plugin::{
-    redis::{Command, Error, Reply},
+    redis::{Error, Reply},
     redis_outcome::{Fate, send},
 };
 
@@ -24,10 +24,10 @@ pub(super) struct Ahead(VecDeque<Option<u64>>);
 
 impl Ahead {
     /// Sends what is not out yet, and says what became of each.
-    pub(super) fn send(
+    pub(super) fn send<C: Hash + Clone>(
         &mut self,
-        commands: &[Command],
-        pipeline: impl FnMut(&[Command]) -> Result<Vec<Reply>, Error>,
+        commands: &[C],
+        pipeline: impl FnMut(&[C]) -> Result<Vec<Reply>, Error>,
     ) -> Vec<Fate> {
         let fates = match self.recognise(commands) {
             None => send(commands, pipeline),
@@ -38,13 +38,13 @@ impl Ahead {
     }
 
     /// Which of them are out already. None: none of them.
-    fn recognise(&mut self, commands: &[Command]) -> Option<Vec<bool>> {
+    fn recognise<C: Hash>(&mut self, commands: &[C]) -> Option<Vec<bool>> {
         if self.0.is_empty() {
             return None;
         }
         let n = commands.len().min(self.0.len());
         let known: Vec<_> = self.0.drain(..n).collect();
-        let is_same = |(known, command): (&Option<u64>, &Command)| {
+        let is_same = |(known, command): (&Option<u64>, &C)| {
             known.is_none_or(|known| known == fingerprint(command))
         };
         if !known.iter().zip(commands).all(is_same) {
@@ -58,7 +58,7 @@ impl Ahead {
     }
 
     /// Notes what is out behind the first one that is not.
-    fn remember(&mut self, commands: &[Command], fates: &[Fate]) {
+    fn remember<C: Hash>(&mut self, commands: &[C], fates: &[Fate]) {
         let Some(first) = fates.iter().position(|fate| !is_out(fate)) else {
             return;
         };
@@ -78,14 +78,14 @@ impl Ahead {
     }
 }
 
-fn send_others(
-    commands: &[Command],
+fn send_others<C: Clone>(
+    commands: &[C],
     is_out: &[bool],
-    pipeline: impl FnMut(&[Command]) -> Result<Vec<Reply>, Error>,
+    pipeline: impl FnMut(&[C]) -> Result<Vec<Reply>, Error>,
 ) -> Vec<Fate> {
     let others = commands.iter().zip(is_out).filter(|(_, is_out)| !**is_out);
     // Copies, but only after a node was away.
-    let others: Vec<Command> = others.map(|(command, _)| command.clone()).collect();
+    let others: Vec<C> = others.map(|(command, _)| command.clone()).collect();
     let mut fates = send(&others, pipeline).into_iter();
     let fate = |is_out: &bool| match is_out {
         // Whatever Redis said when it went.
@@ -95,14 +95,16 @@ fn send_others(
     is_out.iter().filter_map(fate).collect()
 }
 
-fn fingerprint(command: &Command) -> u64 {
+fn fingerprint(command: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    command.args.hash(&mut hasher);
+    command.hash(&mut hasher);
     hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use switchboard_plugin::redis::Command;
+
     use super::*;
     use crate::transport::fate::first_failure;
 

@@ -2,7 +2,7 @@
 
 use switchboard_plugin::{
     Config, Failure, Membership, OpenFailure, PublishFailure, Publisher, TransportInfo,
-    redis::{Client, Command},
+    redis::{Client, Error, Reply, write_command},
     redis_outcome::{open_failure, subscribers},
     types::Message,
     warn,
@@ -16,6 +16,9 @@ use crate::{
     options::Options,
     wire::{Encoder, Publication},
 };
+
+/// What a command has beside the channel and the payload, and a little more.
+const COMMAND_BYTES: usize = 64;
 
 /// Writes batches to Redis: one pipeline each, one command for each message.
 pub struct Out {
@@ -47,13 +50,13 @@ impl Publisher for Out {
     }
 
     fn publish(&mut self, batch: Vec<Message>, _first: u64) -> Result<Vec<String>, PublishFailure> {
-        let (commands, unwritable) = commands(&self.encoder, &batch);
+        let (publications, unwritable) = publications(&self.encoder, &batch);
         // Large, and not needed while Redis is waited for.
         drop(batch);
-        let client = &self.client;
-        let fates = self
-            .ahead
-            .send(&commands, |commands| client.pipeline(commands));
+        let (client, is_sharded) = (&self.client, self.encoder.is_sharded());
+        let fates = self.ahead.send(&publications, |publications| {
+            publish(client, is_sharded, publications)
+        });
         if let Some((count, why)) = doubts(&fates) {
             warn(&format!(
                 "{count} messages may not have been sent and are not sent again: the connection \
@@ -61,7 +64,7 @@ impl Publisher for Out {
             ));
         }
         let failure = first_failure(&fates)
-            .or_else(|| unwritable.map(|why| (commands.len(), Failure::Rejected(why))));
+            .or_else(|| unwritable.map(|why| (publications.len(), Failure::Rejected(why))));
         match failure {
             None => Ok(Vec::new()),
             Some((accepted, reason)) => Err(PublishFailure {
@@ -82,32 +85,37 @@ impl Publisher for Out {
     }
 }
 
-/// The messages as commands, up to the first that can never be written, and why it cannot.
-fn commands(encoder: &Encoder, batch: &[Message]) -> (Vec<Command>, Option<String>) {
+/// What is to be published for the messages, up to the first that can never be written, and why it cannot.
+fn publications(encoder: &Encoder, batch: &[Message]) -> (Vec<Publication>, Option<String>) {
     let mut publications = Vec::with_capacity(batch.len());
     let unwritable = batch
         .iter()
         .find_map(|message| encoder.encode(message, &mut publications).err());
-    let publish: &[u8] = match encoder.is_sharded() {
+    (publications, unwritable.map(|why| why.to_string()))
+}
+
+/// Publishes in order, in one round trip.
+pub(super) fn publish(
+    client: &Client,
+    is_sharded: bool,
+    publications: &[Publication],
+) -> Result<Vec<Reply>, Error> {
+    client.pipeline_written(&written(is_sharded, publications))
+}
+
+fn written(is_sharded: bool, publications: &[Publication]) -> Vec<u8> {
+    let publish: &[u8] = match is_sharded {
         true => b"SPUBLISH",
         false => b"PUBLISH",
     };
-    let commands = publications
-        .into_iter()
-        .map(|publication| command(publish, publication))
-        .collect();
-    (commands, unwritable.map(|why| why.to_string()))
-}
-
-/// A publication as a command. Nothing of it is copied.
-pub(super) fn command(publish: &[u8], publication: Publication) -> Command {
-    Command {
-        args: vec![
-            publish.to_vec(),
-            publication.channel.into_bytes(),
-            publication.payload,
-        ],
+    let bytes = publications
+        .iter()
+        .map(|publication| publication.channel.len() + publication.payload.len() + COMMAND_BYTES);
+    let mut commands = Vec::with_capacity(bytes.sum());
+    for Publication { channel, payload } in publications {
+        write_command(&[publish, channel.as_bytes(), payload], &mut commands);
     }
+    commands
 }
 
 #[cfg(test)]
@@ -152,17 +160,17 @@ mod tests {
             (Wire::Sharded(SubscriptionMode::Static), "SPUBLISH"),
         ] {
             let encoder = Encoder::new("io", wire);
-            let (commands, unwritable) =
-                commands(&encoder, &[broadcast("[\"a\"]"), broadcast("[\"b\"]")]);
-            assert_eq!((commands.len(), unwritable), (2, None));
-            for (command, event) in commands.iter().zip([b'a', b'b']) {
-                let [publish, channel, payload] = command.args.as_slice() else {
-                    panic!("{command:?}");
-                };
-                assert_eq!(publish, name.as_bytes());
-                assert_eq!(channel, b"io#/#");
-                assert!(payload.contains(&event), "{command:?}");
+            let batch = [broadcast("[\"a\"]"), broadcast("[\"b\"]")];
+            let (publications, unwritable) = publications(&encoder, &batch);
+            assert_eq!((publications.len(), unwritable), (2, None));
+            let mut expected = Vec::new();
+            for (publication, event) in publications.iter().zip([b'a', b'b']) {
+                assert_eq!(publication.channel, "io#/#");
+                assert!(publication.payload.contains(&event), "{publication:?}");
+                let args = [name.as_bytes(), b"io#/#", &publication.payload];
+                write_command(&args, &mut expected);
             }
+            assert_eq!(written(encoder.is_sharded(), &publications), expected);
         }
     }
 
@@ -172,9 +180,9 @@ mod tests {
             specific_responses: false,
         };
         let batch = [broadcast("[1]"), broadcast("[1"), broadcast("[2]")];
-        let (commands, unwritable) = commands(&Encoder::new("io", wire), &batch);
+        let (publications, unwritable) = publications(&Encoder::new("io", wire), &batch);
         assert_eq!(
-            commands.len(),
+            publications.len(),
             1,
             "the second can never go, the third waits"
         );

@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashSet};
 
 use switchboard_plugin::{
     Config, Failure, OpenFailure, Subscriber, node,
-    redis::{self, Client, Command, Kind},
+    redis::{self, Client, Kind},
     redis_outcome::{Fate, failure, open_failure, send, text},
     types::{Body, Event, Lag, Message, Received, Room},
     warn,
     wire::WireError,
 };
 
-use super::publisher::command;
+use super::publisher::publish;
 use crate::{
     options::Options,
     wire::{Affixes, Decoded, Decoder, Local, Publication, Subscription},
@@ -92,8 +92,8 @@ impl Subscriber for In {
                     // so what the host says of a room holds for the whole run.
                     let channel = messages.channel.as_bytes();
                     let channel = self.decoder.channel(pattern, channel, &server);
-                    events.reserve(messages.payloads.len());
-                    for payload in &messages.payloads {
+                    events.reserve(messages.lengths.len());
+                    for payload in messages.each() {
                         match channel.decode(payload, &server) {
                             Ok(Decoded { message, reply }) => {
                                 server.joins |= message.as_ref().is_some_and(is_join);
@@ -154,11 +154,7 @@ impl In {
     /// answer that does not go at once is given up.
     fn reply(&self, replies: Vec<Publication>) {
         // Only the classic wire has such requests.
-        let commands: Vec<Command> = replies
-            .into_iter()
-            .map(|reply| command(b"PUBLISH", reply))
-            .collect();
-        let fates = send(&commands, |commands| self.client.pipeline(commands));
+        let fates = send(&replies, |replies| publish(&self.client, false, replies));
         let lost = fates.iter().find_map(|fate| match fate {
             Fate::Sent(_) => None,
             Fate::InDoubt(why) | Fate::Held(why) | Fate::Refused(why) => Some(why),

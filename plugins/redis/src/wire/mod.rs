@@ -31,7 +31,7 @@ pub enum Wire {
 }
 
 /// One message, ready to be published.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Publication {
     /// The channel for PUBLISH or SPUBLISH, see [`Encoder::is_sharded`].
     pub channel: String,

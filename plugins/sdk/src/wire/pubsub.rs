@@ -9,7 +9,8 @@ use crate::types::Message;
 
 /// The name of the channel of all servers of a namespace. Who subscribes to it counts as a server.
 pub fn public_channel(prefix: &str, namespace: &str) -> String {
-    format!("{prefix}#{namespace}#")
+    // Once for each message: faster than `format!`.
+    [prefix, "#", namespace, "#"].concat()
 }
 
 /// The name of the channel where one node gets the answers to its requests.

@@ -81,11 +81,10 @@ async fn a_long_pipeline_does_not_hold_up_a_short_one() {
         let value = "x".repeat(1 << 20);
         tokio::spawn(async move {
             run(&redis, &[&format!("SET big {value}")]).await.unwrap();
-            let gets = vec!["GETRANGE big 0 -1"; 40];
-            let commands: Vec<Args> = gets.iter().map(|text| args(text)).collect();
-            let mut commands = commands;
-            commands.push(args("LRANGE none 0 -1"));
-            redis.pipeline(&anything(), &commands).await.unwrap().len()
+            let mut commands = vec!["GETRANGE big 0 -1"; 40];
+            commands.push("LRANGE none 0 -1");
+            let commands = written(&commands);
+            redis.pipeline(&anything(), commands).await.unwrap().len()
         })
     };
     for _ in 0..200 {
@@ -109,14 +108,14 @@ async fn what_is_not_granted_or_not_offered_is_not_executed_at_all() {
             "XREAD BLOCK 10 STREAMS s $",
         ),
     ] {
-        let commands = [args("PUBLISH c m"), args(command)];
-        let error = redis.pipeline(&permit(asked), &commands).await.unwrap_err();
+        let commands = written(&["PUBLISH c m", command]);
+        let error = redis.pipeline(&permit(asked), commands).await.unwrap_err();
         assert!(matches!(error, RedisError::Denied(_)), "{command}: {error}");
     }
     assert!(!server.cli(&["INFO", "commandstats"]).contains("publish"));
     let streams = permit("commands = ['XREAD']\nkeys = ['*']");
-    let plain = [args("XREAD COUNT 1 STREAMS s 0")];
-    assert_eq!(redis.pipeline(&streams, &plain).await, Ok(vec![Reply::Nil]));
+    let plain = written(&["XREAD COUNT 1 STREAMS s 0"]);
+    assert_eq!(redis.pipeline(&streams, plain).await, Ok(vec![Reply::Nil]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,22 +163,19 @@ async fn a_reader_waits_without_holding_up_commands_and_can_be_interrupted() {
     let redis = client(&server);
     let permit = anything();
     let mut reader = redis.reader(&permit).unwrap();
-    let read = args("XREAD BLOCK 30000 STREAMS s $");
+    let read = written(&["XREAD BLOCK 30000 STREAMS s $"]);
     for _ in 0..3 {
         // Time is up here, not in Redis: the same command goes on.
         let wait = Duration::from_millis(100);
-        let reply = reader.read(&permit, read.clone(), wait).await.unwrap();
+        let reply = reader.read(&permit, &read, wait).await.unwrap();
         assert_eq!(reply, None);
     }
     let wait = Duration::from_secs(30);
     // Interrupted, as a wake-up does it.
-    let interrupted = timeout(
-        Duration::from_millis(50),
-        reader.read(&permit, read.clone(), wait),
-    );
+    let interrupted = timeout(Duration::from_millis(50), reader.read(&permit, &read, wait));
     assert!(interrupted.await.is_err());
     assert_eq!(run(&redis, &["XADD s 5-1 a b"]).await.unwrap(), ["5-1"]);
-    let reply = reader.read(&permit, read, wait).await.unwrap().unwrap();
+    let reply = reader.read(&permit, &read, wait).await.unwrap().unwrap();
     assert!(
         shown(&reply).contains("5-1"),
         "added between two calls: {reply:?}"
@@ -187,13 +183,13 @@ async fn a_reader_waits_without_holding_up_commands_and_can_be_interrupted() {
     let blocked = server.cli(&["INFO", "clients"]);
     assert!(blocked.contains("blocked_clients:0"), "{blocked}");
     // Another command on the same connection, and one that Redis ends itself.
-    let next = args("XREAD BLOCK 50 STREAMS s 5-1");
+    let next = written(&["XREAD BLOCK 50 STREAMS s 5-1"]);
     assert_eq!(
-        reader.read(&permit, next, wait).await.unwrap(),
+        reader.read(&permit, &next, wait).await.unwrap(),
         Some(Reply::Nil)
     );
     let error = reader
-        .read(&permit, args("XREAD BLOCK 0 STREAMS s 0"), wait)
+        .read(&permit, &written(&["XREAD BLOCK 0 STREAMS s 0"]), wait)
         .await;
     assert!(matches!(error, Err(RedisError::Denied(_))), "{error:?}");
     let before = server.cli(&["CLIENT", "LIST"]).lines().count();

@@ -146,21 +146,21 @@ async fn what_a_caller_has_left_behind_is_settled_before_the_plugins_next_comman
     assert!(left.is_err(), "it waits for its reply");
     proxy.mend();
     // Both go over another connection, which works.
-    let range = [args("LRANGE l 0 -1")];
+    let range = written(&["LRANGE l 0 -1"]);
     let other = RedisPermit::new(
         "other",
         "main",
         vec![rights("commands = ['*']\nkeys = ['*']")],
         Some(vec![RedisRights::default()]),
     );
-    redis.pipeline(&other, &range).await.unwrap();
+    redis.pipeline(&other, range.clone()).await.unwrap();
     assert_eq!(
         redis.status().lost_connections,
         0,
         "another plugin need not wait"
     );
     let permit = anything();
-    let mut waits = Box::pin(redis.pipeline(&permit, &range));
+    let mut waits = Box::pin(redis.pipeline(&permit, range));
     let gives_up = timeout(Duration::from_millis(100), &mut waits).await;
     assert!(
         gives_up.is_err(),
@@ -231,18 +231,19 @@ async fn a_reader_whose_connection_breaks_says_so_and_connects_again() {
     let redis = client(&server);
     let permit = anything();
     let mut reader = redis.reader(&permit).unwrap();
-    let read = args("XREAD BLOCK 20000 STREAMS s 0");
+    let read = written(&["XREAD BLOCK 20000 STREAMS s 0"]);
     let short = Duration::from_millis(100);
-    assert_eq!(reader.read(&permit, read.clone(), short).await, Ok(None));
+    assert_eq!(reader.read(&permit, &read, short).await, Ok(None));
     server.kill();
-    let error = reader
-        .read(&permit, read.clone(), PATIENCE)
-        .await
-        .unwrap_err();
+    let error = reader.read(&permit, &read, PATIENCE).await.unwrap_err();
     assert!(matches!(error, RedisError::Unavailable(_)), "{error}");
     server.restart();
     run_until(&redis, "XADD s 1-1 a b").await;
-    let reply = reader.read(&permit, read, PATIENCE).await.unwrap().unwrap();
+    let reply = reader
+        .read(&permit, &read, PATIENCE)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(shown(&reply).contains("1-1"), "{reply:?}");
 }
 

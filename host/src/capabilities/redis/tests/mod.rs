@@ -15,13 +15,15 @@ mod subscriptions;
 
 use std::{future::Future, time::Duration};
 
+use bytes::BytesMut;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::server::Server;
 use super::{
     Redis, RedisError, RedisOptions, RedisPermit, RedisRights, Subscription,
-    pipeline::{Args, Reply},
+    pipeline::Reply,
     subscription::{Kind, RedisEvent},
+    wire,
 };
 
 /// For everything that is expected to happen: long enough for any machine.
@@ -32,7 +34,7 @@ fn anything() -> RedisPermit {
     permit("commands = ['*', 'EVAL']\nkeys = ['*']")
 }
 
-fn permit(asked: &str) -> RedisPermit {
+pub(super) fn permit(asked: &str) -> RedisPermit {
     let all = RedisRights::default();
     RedisPermit::new("test", "main", vec![rights(asked)], Some(vec![all]))
 }
@@ -73,16 +75,19 @@ fn at(url: &str) -> Redis {
 }
 
 /// A command, its words separated by blanks.
-fn args(text: &str) -> Args {
-    text.split(' ')
-        .map(|word| word.as_bytes().to_vec())
-        .collect()
+/// Commands as a plugin writes them.
+pub(super) fn written(commands: &[impl AsRef<str>]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    for command in commands {
+        let args: Vec<_> = command.as_ref().split(' ').collect();
+        wire::encode(&args, &mut out);
+    }
+    out.to_vec()
 }
 
 /// Executes commands and shows the replies.
 async fn run(redis: &Redis, commands: &[&str]) -> Result<Vec<String>, RedisError> {
-    let commands: Vec<Args> = commands.iter().map(|text| args(text)).collect();
-    let replies = timeout(PATIENCE, redis.pipeline(&anything(), &commands))
+    let replies = timeout(PATIENCE, redis.pipeline(&anything(), written(commands)))
         .await
         .unwrap();
     Ok(replies?.iter().map(shown).collect())

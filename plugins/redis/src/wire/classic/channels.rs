@@ -25,13 +25,14 @@ impl Channels {
     }
 
     fn broadcasts(&self, namespace: &str) -> String {
-        format!("{}#{namespace}#", self.prefix)
+        // Once for each message: faster than `format!`.
+        [&self.prefix, "#", namespace, "#"].concat()
     }
 
     /// Broadcasts to exactly one room have a channel of their own.
     pub(super) fn broadcast(&self, namespace: &str, target: &Target) -> String {
         match target.rooms.as_slice() {
-            [room] => format!("{}#{namespace}#{}#", self.prefix, room_name(room)),
+            [room] => [&self.prefix, "#", namespace, "#", &room_name(room), "#"].concat(),
             _ => self.broadcasts(namespace),
         }
     }

@@ -4,7 +4,7 @@
 //! `null`, `undefined` as `null` in an array and left out of an object, keys that are not strings
 //! as their text, dates as ISO 8601, any other extension as `[type, binary]`.
 
-use std::{borrow::Cow, io::Write as _};
+use std::borrow::Cow;
 
 use super::{
     date,
@@ -133,9 +133,9 @@ impl Json {
         self.text.extend_from_slice(json.as_bytes());
     }
 
-    fn whole(&mut self, number: impl std::fmt::Display) {
-        // Writing to a vector cannot fail.
-        let _ = write!(self.text, "{number}");
+    fn whole(&mut self, number: impl itoa::Integer) {
+        let mut digits = itoa::Buffer::new();
+        self.put(digits.format(number));
     }
 }
 

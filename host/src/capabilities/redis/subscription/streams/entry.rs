@@ -42,7 +42,13 @@ impl StreamEntry {
         })
     }
 
+    /// The array of names and values, as it came over the wire.
+    pub(crate) fn into_fields(self) -> Bytes {
+        self.fields
+    }
+
     /// Names and values in their order.
+    #[cfg(test)]
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = &self.fields[..];
         let count = wire::array(&mut rest).unwrap_or(0) / 2;
