@@ -109,7 +109,7 @@ fn lines(report: &Report) -> Vec<String> {
             let why = row.seen.as_deref().unwrap_or_default();
             lines.extend(paragraph("", INDENT, &format!("- {why}")));
         }
-        if let Some(log) = &row.log {
+        for log in &row.log {
             lines.extend(paragraph("", INDENT, &format!("- a server says: {log}")));
         }
     }

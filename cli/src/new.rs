@@ -49,7 +49,7 @@ pub(crate) struct New {
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
     /// The folder of the crate `switchboard-plugin`; default: that of the checkout of Switchboard which this
-    /// folder or this executable is in, if it is in one, else the published version.
+    /// folder or this executable is in, or which the executable was built in.
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
 }
@@ -67,15 +67,21 @@ impl New {
             );
         }
         let sdk = match self.sdk {
-            Some(sdk) if is_sdk(&sdk) => Some(fs::canonicalize(sdk)?),
+            Some(sdk) if is_sdk(&sdk) => fs::canonicalize(sdk)?,
             Some(sdk) => bail!(
                 "{} is not the folder of the crate `{SDK}`: in a checkout of Switchboard it is \
                  {SDK_FOLDER}",
                 sdk.display()
             ),
-            None => find_sdk(),
+            None => match find_sdk() {
+                Some(sdk) => sdk,
+                None => bail!(
+                    "the crate `{SDK}` is not published yet: say where it is with --sdk DIR, in a checkout \
+                     of Switchboard {SDK_FOLDER}"
+                ),
+            },
         };
-        let dependency = dependency(sdk.as_deref())?;
+        let dependency = dependency(&sdk)?;
         for (file, content) in TEMPLATE {
             let path = folder.join(file.replace("NAME", name.as_str()));
             let content = filled(content, name.as_str(), &dependency);
@@ -84,14 +90,11 @@ impl New {
                 .and_then(|()| fs::write(&path, content))
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        let sdk = match &sdk {
-            Some(sdk) => format!("the SDK in {}", sdk.display()),
-            None => "the published SDK (for a checkout of Switchboard, --sdk DIR)".to_owned(),
-        };
         say(&format!(
-            "wrote {folder}, with {sdk}\n\n    cd {folder}\n    cargo t        # its tests, \
-             without Wasm\n    cargo build    # the plugin\n",
-            folder = folder.display()
+            "wrote {folder}, with the SDK in {sdk}\n\n    cd {folder}\n    cargo t                    \
+             # its tests, without Wasm\n    cargo build --release      # the plugin\n",
+            folder = folder.display(),
+            sdk = sdk.display()
         ))?;
         Ok(())
     }
@@ -119,10 +122,7 @@ fn filled(content: &str, name: &str, dependency: &str) -> String {
 }
 
 /// What Cargo.toml says after `switchboard-plugin = `.
-fn dependency(sdk: Option<&Path>) -> anyhow::Result<String> {
-    let Some(sdk) = sdk else {
-        return Ok(format!("\"{}\"", env!("CARGO_PKG_VERSION")));
-    };
+fn dependency(sdk: &Path) -> anyhow::Result<String> {
     let path = sdk
         .to_str()
         .with_context(|| format!("{} is not UTF-8", sdk.display()))?;
@@ -130,9 +130,11 @@ fn dependency(sdk: Option<&Path>) -> anyhow::Result<String> {
     Ok(format!("{{ path = {} }}", serde_json::to_string(path)?))
 }
 
-/// The SDK of the checkout that the working directory is in, or else this executable.
+/// The SDK of the checkout that the working directory is in, else this executable, else that it was built
+/// in.
 fn find_sdk() -> Option<PathBuf> {
-    let places = [env::current_dir().ok(), env::current_exe().ok()];
+    let built_in = Some(PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    let places = [env::current_dir().ok(), env::current_exe().ok(), built_in];
     places.into_iter().flatten().find_map(|place| {
         place
             .ancestors()

@@ -267,6 +267,13 @@ async fn what_cannot_be_checked_ends_otherwise_than_what_is_broken() -> Outcome 
             "the backend cannot be reached: 127.0.0.1:1",
         ),
         (
+            "no such host",
+            &*broken,
+            Some("[connections.redis.main]\nurl = 'redis://nobody.invalid'"),
+            &[][..],
+            "nobody.invalid",
+        ),
+        (
             "refused options",
             &*broken,
             Some(options),
@@ -278,6 +285,31 @@ async fn what_cannot_be_checked_ends_otherwise_than_what_is_broken() -> Outcome 
         assert_eq!(checked.code, Some(2), "{what}: {}", checked.stderr);
         assert!(checked.stderr.contains(part), "{what}: {}", checked.stderr);
         assert!(checked.stdout.is_empty(), "{what}: {}", checked.stdout);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backend_that_refuses_the_plugin_is_told_with_its_own_words() -> Outcome {
+    let redis = Redis::builder()
+        .option("requirepass", "secret")
+        .start()
+        .await?;
+    let file = built::plugins("redis")?.join("redis.wasm");
+    let toml = format!(
+        "[connections.redis.main]\nurl = '{}'\n[transports.redis]\ngrants = {{ redis = ['main'] }}",
+        redis.url()
+    );
+    let checked = check(&file, Some(&toml), &["--only", "order", "--limit", "20"]).await?;
+    assert_eq!(
+        checked.code,
+        Some(2),
+        "{}{}",
+        checked.stdout,
+        checked.stderr
+    );
+    for part in ["cannot work with its backend", "NOAUTH"] {
+        assert!(checked.stderr.contains(part), "{}", checked.stderr);
     }
     Ok(())
 }

@@ -24,7 +24,9 @@ use switchboard::plugins::PluginFile;
 pub use self::report::{Kept, Report, Row};
 use self::{play::play, stranger::Stranger};
 use crate::{
-    Error, NodeEvent, Parser, Transport, promises,
+    Error, NodeEvent, Parser, Transport,
+    log::Logs,
+    promises,
     scenarios::{self, Scenario, Setting},
     transport::Capabilities,
     until,
@@ -70,6 +72,10 @@ pub enum CheckError {
     /// Nobody answers where the backend should be. The fault of who runs it.
     #[error("the backend cannot be reached: {0}; start it, or correct the configuration")]
     NoBackend(String),
+    /// Somebody answers there, but the plugin says that it is of no use: a wrong password, another
+    /// protocol. The fault of who runs the backend, or of the plugin.
+    #[error("the plugin cannot work with its backend: {0}")]
+    Unusable(String),
     /// No promise has such a name. The fault of who asked.
     #[error(
         "there is no promise `{0}`: a name is GROUP, or GROUP::NAME; `switchboard check --list` names \
@@ -169,6 +175,9 @@ impl Check {
             .proxied()
             .map(|proxied| Transport::new(name.clone(), Capabilities::default(), proxied));
         let (first, seen) = meet(&stranger, &name, self.limit)?;
+        if let Some(why) = play::is_away(&first) {
+            return Err(CheckError::Unusable(why.to_owned()));
+        }
         progress(&first);
         let meets = first.kept == Kept::Ok;
         let mut report = Report::new(&name, &inspection.digest, first);
@@ -247,11 +256,15 @@ fn meet(stranger: &Stranger, name: &str, limit: Duration) -> Result<(Row, Seen),
 
     let transport = Transport::new(name, Capabilities::default(), stranger.clone());
     let setting = Setting::new(transport, Parser::Common);
-    let alone = play::run_alone(setting.clone(), limit, async |setting| {
+    let logs = Logs::default();
+    let alone = play::run_alone(setting.clone().logs(logs.clone()), limit, async |setting| {
         setting.cluster().nodes(1).start().await.map(|_| ())
     });
     if let Some(trouble) = alone {
-        return Err(CheckError::DoesNotStart(trouble));
+        return Err(match play::said(&logs, &play::AWAY).into_iter().next() {
+            Some(why) => CheckError::Unusable(why),
+            None => CheckError::DoesNotStart(last_words(&trouble).to_owned()),
+        });
     }
     let mut seen = Seen::default();
     let row = play::run("cluster", NAME, setting, limit, async |setting| {
@@ -271,6 +284,13 @@ fn meet(stranger: &Stranger, name: &str, limit: Duration) -> Result<(Row, Seen),
         Ok(())
     });
     Ok((row, seen))
+}
+
+/// What a server has said that could not start.
+fn last_words(trouble: &str) -> &str {
+    let words = trouble.split_once("the end of its log:");
+    let words = words.map_or(trouble, |(_, words)| words.trim());
+    words.strip_prefix("server: ").unwrap_or(words)
 }
 
 /// A folder for what all clusters share.

@@ -23,6 +23,22 @@ use crate::{
 const MAX_HEAD: usize = 300;
 const MAX_TAIL: usize = 150;
 
+/// Most lines of logs that a row shows.
+const MAX_LINES: usize = 3;
+
+/// What a server writes when the plugin has died; a panic's own words come first.
+const FAILED: [&str; 2] = ["panicked at", "the plugin failed"];
+/// When it is not asked any more.
+const GIVEN_UP: [&str; 3] = ["is given up", "was given up", "refuses a namespace"];
+/// When the plugin says that its backend is away, and why.
+pub(super) const AWAY: [&str; 3] = [
+    "is lost, trying again",
+    "cannot be entered now",
+    "the backend cannot be reached",
+];
+/// When it has told a gap.
+const GAP: [&str; 1] = ["messages of other nodes were missed"];
+
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
     static IS_PLAYING: RefCell<bool> = const { RefCell::new(false) };
@@ -50,10 +66,17 @@ pub(super) fn run(
     let start = Instant::now();
     let logs = Logs::default();
     let seen = run_alone(setting.logs(logs.clone()), limit, story);
-    let (kept, seen, log) = match seen {
-        None => (Kept::Ok, None, None),
-        Some(seen) => (Kept::Broken, Some(seen), trouble(&logs)),
+    let mut log = said(&logs, &FAILED);
+    let kept = match seen {
+        None => Kept::Ok,
+        Some(_) => {
+            log.extend(said(&logs, &GIVEN_UP));
+            log.extend(said(&logs, &AWAY));
+            log.extend(said(&logs, &GAP));
+            Kept::Broken
+        }
     };
+    log.truncate(MAX_LINES);
     Row {
         group,
         name,
@@ -102,22 +125,29 @@ pub(super) fn run_alone(
     }
 }
 
-/// What a server says of the plugin: that it has died or was given up, else a gap that it has told.
-fn trouble(logs: &Logs) -> Option<String> {
-    const FAILED: [&str; 4] = [
-        "the plugin failed",
-        "is given up",
-        "was given up",
-        "refuses a namespace",
-    ];
-    const GAP: [&str; 1] = ["messages of other nodes were missed"];
-    let first_of = |signs: &[&str]| logs.find(|line| signs.iter().any(|sign| line.contains(sign)));
-    let line = first_of(&FAILED).or_else(|| first_of(&GAP))?;
+/// Of the lines with each of these signs the first one.
+pub(super) fn said(logs: &Logs, signs: &[&str]) -> Vec<String> {
+    let lines = signs
+        .iter()
+        .filter_map(|sign| logs.find(|line| line.contains(sign)));
     // Without time, level and module.
-    let said = line
-        .split_once(": ")
-        .map_or(line.as_str(), |(_, said)| said);
-    Some(one_line(said))
+    let without = |line: String| match line.split_once(": ") {
+        Some((_, said)) => one_line(said),
+        None => one_line(&line),
+    };
+    let mut lines: Vec<_> = lines.map(without).collect();
+    lines.dedup();
+    lines
+}
+
+/// Why the backend is away, if that and nothing else has broken a promise.
+pub(super) fn is_away(row: &Row) -> Option<&str> {
+    let has_one_of = |line: &str, signs: &[&str]| signs.iter().any(|sign| line.contains(sign));
+    if row.kept != Kept::Broken || row.log.iter().any(|line| has_one_of(line, &FAILED)) {
+        return None;
+    }
+    let mut lines = row.log.iter().map(String::as_str);
+    lines.find(|line| has_one_of(line, &AWAY))
 }
 
 /// A panic in a scenario is what it has found: kept for the report, and not printed.

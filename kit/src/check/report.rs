@@ -31,8 +31,9 @@ pub struct Row {
     pub kept: Kept,
     /// What was seen instead, or why it was not tried.
     pub seen: Option<String>,
-    /// What a server's log says of the plugin, when the promise is broken.
-    pub log: Option<String>,
+    /// What the servers' logs say of the plugin: of its failures always, and when the promise is broken
+    /// also of its backend and of the gaps that it told. A few lines at most.
+    pub log: Vec<String>,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
 }
@@ -65,7 +66,7 @@ impl Row {
             name: scenario.name,
             kept,
             seen: Some(why.to_owned()),
-            log: None,
+            log: Vec::new(),
             took_ms: 0,
         }
     }

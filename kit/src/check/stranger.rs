@@ -104,8 +104,11 @@ impl Stranger {
     pub(super) fn no_backend(&self) -> Option<String> {
         let mut config = self.0.config.clone();
         let mut addresses = Vec::new();
-        each_address(&mut config, |address| addresses.extend(address.target()));
         let mut troubles = Vec::new();
+        each_place(&mut config, |place| match place.target() {
+            Some(address) => addresses.push(address),
+            None => troubles.extend(place.name().map(|name| format!("{name} is no address"))),
+        });
         for address in addresses {
             match TcpStream::connect_timeout(&address, ANSWER_LIMIT) {
                 Ok(_) => return None,
@@ -260,6 +263,15 @@ struct Address<'a>(&'a mut String);
 /// All addresses that a proxy can stand in for: with TLS the name in the certificate would be wrong, and
 /// clusters of backends name their members themselves.
 fn each_address(config: &mut Table, mut then: impl FnMut(&mut Address<'_>)) {
+    each_place(config, |place| {
+        if place.target().is_some() {
+            then(place);
+        }
+    });
+}
+
+/// The same, also where nothing answers to the name.
+fn each_place(config: &mut Table, mut then: impl FnMut(&mut Address<'_>)) {
     each_connection(config, |_, connection| {
         let is_encrypted = connection
             .get("encryption")
@@ -280,11 +292,7 @@ fn each_address(config: &mut Table, mut then: impl FnMut(&mut Address<'_>)) {
                 _ => {}
             }
         }
-        for mut address in found {
-            if address.target().is_some() {
-                then(&mut address);
-            }
-        }
+        found.iter_mut().for_each(&mut then);
     });
 }
 
@@ -301,6 +309,12 @@ impl Address<'_> {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let user = rest.get(..end)?.rfind('@').map_or(0, |at| at + 1);
         (user < end).then_some((start + user, start + end))
+    }
+
+    /// The part of it that names a place, for messages: without a password.
+    fn name(&self) -> Option<&str> {
+        let (start, end) = self.authority()?;
+        self.0.get(start..end)
     }
 
     /// The address, if it can be known.
