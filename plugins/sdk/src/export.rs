@@ -35,9 +35,11 @@ pub fn not_open() -> Failure {
     Failure::Unavailable("the host called this before open".to_owned())
 }
 
-/// A guest's panic message would be lost in the trap: log it first.
+/// A guest's panic message would be lost in the trap: log it first, place and text in one line.
 pub fn install_panic_hook() {
-    std::panic::set_hook(Box::new(|info| crate::error(&info.to_string())));
+    std::panic::set_hook(Box::new(|info| {
+        crate::error(&info.to_string().replace(":\n", ": "));
+    }));
 }
 
 /// Makes a component of a [`Publisher`](crate::Publisher) and a

@@ -64,12 +64,13 @@ use bindings::switchboard::transport as wit;
 #[cfg(target_family = "wasm")]
 pub use bindings::switchboard::bus::bus;
 pub use bindings::switchboard::postgres::postgres;
+#[cfg(target_family = "wasm")]
 pub use bindings::switchboard::tcp::tcp;
 #[cfg(target_family = "wasm")]
 pub use bindings::switchboard::transport::node;
 pub use log::{debug, error, info, trace, warn};
 #[cfg(not(target_family = "wasm"))]
-pub use native::{bus, node};
+pub use native::{bus, node, tcp};
 pub use wit::lifecycle::{Config, Failure, Membership, OpenFailure, TransportInfo};
 
 /// What nodes tell each other, and what a subscriber reports.

@@ -325,3 +325,47 @@ pub mod node {
         bytes.unwrap_or_else(|| vec![0; len as usize])
     }
 }
+
+/// TCP in a test: there is none, and opening a socket says what to do instead.
+pub mod tcp {
+    pub use crate::bindings::switchboard::tcp::tcp::{Encryption, Error, Link, Received};
+
+    /// None exists: [`Socket::open`] fails.
+    #[derive(Debug)]
+    pub enum Socket {}
+
+    #[allow(missing_docs, clippy::missing_errors_doc)] // In the WIT package.
+    impl Socket {
+        pub fn open(_connection: &str, _name: &str) -> Result<Self, Error> {
+            Err(Error::Unavailable(
+                "a native test has no host and no `tcp`: write what speaks the protocol over \
+                 `switchboard_plugin::socket::Socket`, and test it with `NativeSocket`"
+                    .to_owned(),
+            ))
+        }
+        pub fn connect(&self, _: Option<&str>, _: u32) -> Result<Option<Link>, Error> {
+            match *self {}
+        }
+        pub fn start_tls(&self, _: u32) -> Result<(), Error> {
+            match *self {}
+        }
+        pub fn read(&self, _: u32, _: u32) -> Result<Received, Error> {
+            match *self {}
+        }
+        pub fn consume(&self, _: u32) {
+            match *self {}
+        }
+        pub fn keep(&self, _: &[u8]) -> Result<(), Error> {
+            match *self {}
+        }
+        pub fn write(&self, _: &[u8], _: u32) -> Result<(), Error> {
+            match *self {}
+        }
+        pub fn finish(&self) {
+            match *self {}
+        }
+        pub fn close(&self) {
+            match *self {}
+        }
+    }
+}
