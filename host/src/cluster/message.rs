@@ -294,6 +294,30 @@ impl Message {
 }
 
 impl Body {
+    /// Does it mean the same whatever came before it? A sign of life does, and an answer, which is matched
+    /// with its request. Node's adapters send these apart from the rest, over ways that may overtake it.
+    pub(super) fn stands_alone(&self) -> bool {
+        match self {
+            Self::InitialHeartbeat
+            | Self::Heartbeat
+            | Self::SocketsAnswer { .. }
+            | Self::ClientCount { .. }
+            | Self::ClientAck { .. }
+            | Self::ServerEventAnswer { .. }
+            | Self::CustomAnswer { .. }
+            | Self::RoomsAnswer { .. } => true,
+            Self::AdapterClose
+            | Self::Broadcast(_)
+            | Self::SocketsJoin { .. }
+            | Self::SocketsLeave { .. }
+            | Self::DisconnectSockets { .. }
+            | Self::FetchSockets { .. }
+            | Self::FetchRooms { .. }
+            | Self::ServerEvent { .. }
+            | Self::CustomQuery { .. } => false,
+        }
+    }
+
     /// What kind of message this is, for logs.
     pub fn name(&self) -> &'static str {
         match self {

@@ -282,6 +282,14 @@ impl SwitchSubscriber {
 
     fn pass(&mut self, line: LineId, sender: &NodeId, event: Event, bytes: usize) {
         let event = match &mut self.merging {
+            // Its mark has overtaken it, on another way of the same transport.
+            Some(merging)
+                if line == merging.old
+                    && merging.ended.contains(sender)
+                    && stands_alone(&event) =>
+            {
+                Some(event)
+            }
             Some(merging) if line == merging.old => merging.merge.on_old(sender, event),
             Some(merging) if line == merging.new => merging.merge.on_new(sender, event, bytes),
             _ => Some(event),
@@ -325,6 +333,10 @@ impl SwitchSubscriber {
             _ => line == self.home,
         }
     }
+}
+
+fn stands_alone(event: &Event) -> bool {
+    matches!(event, Event::Message(message, _) if message.body.stands_alone())
 }
 
 fn is_control(event: &Event) -> bool {

@@ -13,7 +13,7 @@ use super::super::{
     subscriber::{Entered, Order, SwitchSubscriber},
 };
 use crate::cluster::{
-    Event, Failure, Message, Namespace, NodeId, Subscriber,
+    Body, Event, Failure, Message, Namespace, NodeId, Subscriber,
     testing::{text_broadcast, text_of},
 };
 
@@ -155,6 +155,34 @@ async fn what_comes_over_the_new_line_waits_for_the_mark_on_the_old_one() {
         panic!("the mark was not handed on");
     };
     assert_eq!((from.as_str(), line), ("a", HOME));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_its_senders_mark_has_overtaken_is_not_missed() {
+    let mut scene = Scene::merging().await;
+    scene.home.send(mark("a")).await.unwrap();
+    scene.new.send(says("a", "later")).await.unwrap();
+    assert_eq!(scene.texts().await, ["later"]);
+    let answer = Message {
+        namespace: Namespace::from("/"),
+        sender: NodeId::from("a"),
+        recipient: Some(NodeId::from("me")),
+        body: Body::ClientCount {
+            request: "r".into(),
+            clients: 1,
+        },
+    };
+    let answer = Event::Message(answer, None);
+    scene.home.send(Ok(answer.clone())).await.unwrap();
+    let events = scene.subscriber.poll(SOON, 10).await.unwrap();
+    assert_eq!(events, [answer]);
+    // An event would be out of order.
+    scene.home.send(says("a", "earlier")).await.unwrap();
+    let texts = scene.texts().await;
+    assert!(
+        matches!(&texts[..], [told] if told.contains("over the old transport")),
+        "{texts:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
