@@ -78,19 +78,13 @@ pub fn write_command<A: AsRef<[u8]>>(args: &[A], out: &mut Vec<u8>) {
 }
 
 fn write_head(kind: u8, number: usize, out: &mut Vec<u8>) {
+    // Most arguments are short, and there are many of them.
+    if number < 10 {
+        out.extend_from_slice(&[kind, b'0' + number as u8, b'\r', b'\n']);
+        return;
+    }
     out.push(kind);
-    let begin = out.len();
-    let mut rest = number;
-    loop {
-        out.push(b'0' + (rest % 10) as u8);
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if let Some(digits) = out.get_mut(begin..) {
-        digits.reverse();
-    }
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 

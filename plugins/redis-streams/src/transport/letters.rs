@@ -178,6 +178,7 @@ impl Letters {
 mod tests {
     use switchboard_plugin::{
         Config,
+        redis::write_command,
         types::{Body, Broadcast, CountAnswer, Payload, Target},
     };
 
@@ -327,5 +328,48 @@ mod tests {
             "the second can never go, the third waits"
         );
         assert!(unwritable.unwrap().contains("cannot be encoded"));
+    }
+
+    #[test]
+    fn what_this_node_has_written_is_known_by_how_it_begins() {
+        let mut letters = letters("{}");
+        let bodies = [
+            Body::Heartbeat,
+            Body::Broadcast(Broadcast {
+                target: Target {
+                    rooms: Vec::new(),
+                    except: Vec::new(),
+                    volatile: false,
+                    other_flags: None,
+                },
+                data: Payload {
+                    json: "[\"x\"]".to_owned(),
+                    attachments: Vec::new(),
+                },
+                packet_id: None,
+                request: None,
+            }),
+            Body::AdapterClose,
+        ];
+        let messages = bodies.map(|body| message("/", body));
+        let (batch, unwritable) = letters.write(&messages);
+        assert_eq!(unwritable, None);
+        let mut entries = 0;
+        for (mut command, stream) in batch.commands.into_iter().zip(batch.streams) {
+            if stream.is_none() {
+                continue;
+            }
+            entries += 1;
+            // What stands behind `*` is what Redis gives back.
+            let fields = command.args.split_off(UID_AT - 1);
+            let mut written = Vec::new();
+            write_command(&fields, &mut written);
+            let is_own = |node: &str| {
+                let beginnings = entry::own_beginnings(node);
+                beginnings.iter().any(|it| written.starts_with(it))
+            };
+            assert!(is_own("me") && !is_own("m") && !is_own("you"), "{fields:?}");
+        }
+        assert_eq!(entries, 2, "one with data, and one without");
     }
 }

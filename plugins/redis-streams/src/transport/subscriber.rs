@@ -50,6 +50,8 @@ impl Subscriber for In {
         let options = Options::read(&config)?;
         let subscription =
             redis::Subscription::open(&options.connection, SUBSCRIPTION).map_err(open_failure)?;
+        // They come back with those of the others.
+        subscription.ignore(&entry::own_beginnings(&config.node), &[]);
         let streams = Streams::new(&options.stream_name, options.stream_count);
         let mut opened = Self {
             start: start(&streams, resume_from),

@@ -79,6 +79,21 @@ fn is_replayed(broadcast: &Broadcast) -> bool {
     broadcast.request.is_none() && !broadcast.target.volatile
 }
 
+/// How the fields of entries begin that this node has written, as Redis writes them: those with data, and
+/// those without.
+pub fn own_beginnings(node: &str) -> [Vec<u8>; 2] {
+    // The sender comes first; then the namespace, the kind, perhaps the data, and the mark.
+    [5, 4].map(|fields: usize| {
+        let mut beginning = format!("*{}\r\n", 2 * fields).into_bytes();
+        for text in [UID, node.as_bytes()] {
+            beginning.extend_from_slice(format!("${}\r\n", text.len()).as_bytes());
+            beginning.extend_from_slice(text);
+            beginning.extend_from_slice(b"\r\n");
+        }
+        beginning
+    })
+}
+
 /// An entry, taken apart. A field that is there twice counts as it stands last, as in Node.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Parts<'a> {

@@ -1,4 +1,4 @@
-//! Messages that a plugin does not want, by how they begin or end: mostly what its own node has
+//! Messages and entries that a plugin does not want, by how they begin or end: mostly what its own node has
 //! published, which Redis sends back to it. Left out here they cost neither room in the queue nor a
 //! way across the border.
 
@@ -31,11 +31,13 @@ impl Ignored {
     }
 
     pub(super) fn has(&self, event: &RedisEvent) -> bool {
-        let RedisEvent::Message { payload, .. } = event else {
-            return false;
+        let bytes = match event {
+            RedisEvent::Message { payload, .. } => payload,
+            RedisEvent::Entry(entry) => entry.fields_written(),
+            RedisEvent::Lagged { .. } => return false,
         };
-        self.beginnings.iter().any(|it| payload.starts_with(it))
-            || self.endings.iter().any(|it| payload.ends_with(it))
+        self.beginnings.iter().any(|it| bytes.starts_with(it))
+            || self.endings.iter().any(|it| bytes.ends_with(it))
     }
 }
 

@@ -47,6 +47,11 @@ impl StreamEntry {
         self.fields
     }
 
+    /// The same, to look at.
+    pub(crate) fn fields_written(&self) -> &Bytes {
+        &self.fields
+    }
+
     /// Names and values in their order.
     #[cfg(test)]
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {

@@ -399,7 +399,10 @@ impl Reader {
             while !state.queue.is_full()
                 && let Some(entry) = entries.next()
             {
-                state.push(entry.into());
+                let event = entry.into();
+                if !state.ignored.has(&event) {
+                    state.push(event);
+                }
             }
             drop(state);
             core.arrived.notify_waiters();

@@ -189,3 +189,24 @@ async fn what_redis_refuses_is_told_and_the_other_streams_are_read() {
         "{error:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_are_not_wanted_are_passed_over_and_are_no_gap() {
+    let server = Server::start(&[]);
+    let redis = client(&server);
+    let sub = subscription(&redis);
+    sub.ignore(vec![b"*2\r\n$3\r\nown\r\n".to_vec()], Vec::new());
+    read(&sub, &["s"], Start::New).await;
+    for (id, name) in [(1, "own"), (2, "f"), (3, "own"), (4, "f"), (5, "own")] {
+        run(&redis, &[&format!("XADD s {id}-0 {name} {id}")])
+            .await
+            .unwrap();
+    }
+    // The place is behind them as well: they may be trimmed.
+    is_idle(&redis).await;
+    server.cli(&["XTRIM", "s", "MAXLEN", "1"]);
+    add(&redis, "s", 6..7, "").await;
+    let seen = until_number(&sub, 6).await;
+    assert_eq!(seen, [2, 4, 6].map(Seen::Entry));
+    assert_eq!(redis.status().subscriptions[0].gaps, 0);
+}
