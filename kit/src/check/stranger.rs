@@ -107,7 +107,11 @@ impl Stranger {
         let mut troubles = Vec::new();
         each_place(&mut config, |place| match place.target() {
             Some(address) => addresses.push(address),
-            None => troubles.extend(place.name().map(|name| format!("{name} is no address"))),
+            None => troubles.extend(
+                place
+                    .host_and_port()
+                    .map(|place| format!("{place}: there is no such host")),
+            ),
         });
         for address in addresses {
             match TcpStream::connect_timeout(&address, ANSWER_LIMIT) {
@@ -311,21 +315,22 @@ impl Address<'_> {
         (user < end).then_some((start + user, start + end))
     }
 
-    /// The part of it that names a place, for messages: without a password.
-    fn name(&self) -> Option<&str> {
+    /// The host and the port, if that is what it names: a path or a list of hosts is for servers to judge.
+    fn host_and_port(&self) -> Option<String> {
         let (start, end) = self.authority()?;
-        self.0.get(start..end)
+        let place = self.0.get(start..end)?;
+        if place.is_empty() || place.contains(['%', ',', '=', ' ']) {
+            return None;
+        }
+        match place.rsplit_once(':') {
+            Some((_, port)) if port.parse::<u16>().is_ok() => Some(place.to_owned()),
+            _ => Some(format!("{place}:{}", default_port(self.0)?)),
+        }
     }
 
     /// The address, if it can be known.
     fn target(&self) -> Option<SocketAddr> {
-        let (start, end) = self.authority()?;
-        let place = self.0.get(start..end)?;
-        let with_port = match place.rsplit_once(':') {
-            Some((_, port)) if port.parse::<u16>().is_ok() => place.to_owned(),
-            _ => format!("{place}:{}", default_port(self.0)?),
-        };
-        with_port.to_socket_addrs().ok()?.next()
+        self.host_and_port()?.to_socket_addrs().ok()?.next()
     }
 
     /// Leads to a proxy from now on.
@@ -395,6 +400,25 @@ mod tests {
             keys.push(key);
         }
         assert_ne!(keys[0], keys[1]);
+    }
+
+    #[test]
+    fn a_host_that_is_not_there_is_told_and_what_is_no_host_is_left_to_the_servers() {
+        let of = |kind: &str, url: &str| {
+            let config = format!("[connections.{kind}.main]\nurl = '{url}'");
+            stranger(&config).no_backend()
+        };
+        for (kind, url) in [
+            ("redis", "unix:///run/redis.sock"),
+            ("postgres", "host=/run/postgresql user=me"),
+            ("postgres", "postgres://%2Frun%2Fpostgresql/db"),
+            ("postgres", "postgres://one:5432,two:5433/db"),
+            ("postgres", "postgres:///db"),
+        ] {
+            assert_eq!(of(kind, url), None, "{url}");
+        }
+        let told = of("redis", "redis://me:secret@nobody.invalid").unwrap();
+        assert_eq!(told, "nobody.invalid:6379: there is no such host");
     }
 
     #[tokio::test]

@@ -369,3 +369,16 @@ pub mod tcp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::tcp;
+
+    #[test]
+    fn opening_a_socket_in_a_native_test_says_what_to_do_instead() {
+        match tcp::Socket::open("main", "in") {
+            Err(tcp::Error::Unavailable(why)) => assert!(why.contains("NativeSocket"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

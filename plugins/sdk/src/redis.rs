@@ -1,5 +1,5 @@
 //! Redis, as the host offers it: the WIT interface `redis`, with what it has in one piece for the border
-//! (commands, payloads, fields) taken apart.
+//! (commands, payloads, fields) taken apart. A [`Reader`] takes a command as [`write_command`] writes it.
 
 use crate::bindings::switchboard::redis::redis as border;
 pub use border::{

@@ -333,24 +333,7 @@ mod tests {
     #[test]
     fn what_this_node_has_written_is_known_by_how_it_begins() {
         let mut letters = letters("{}");
-        let bodies = [
-            Body::Heartbeat,
-            Body::Broadcast(Broadcast {
-                target: Target {
-                    rooms: Vec::new(),
-                    except: Vec::new(),
-                    volatile: false,
-                    other_flags: None,
-                },
-                data: Payload {
-                    json: "[\"x\"]".to_owned(),
-                    attachments: Vec::new(),
-                },
-                packet_id: None,
-                request: None,
-            }),
-            Body::AdapterClose,
-        ];
+        let bodies = [Body::Heartbeat, event("[\"x\"]"), Body::AdapterClose];
         let messages = bodies.map(|body| message("/", body));
         let (batch, unwritable) = letters.write(&messages);
         assert_eq!(unwritable, None);
