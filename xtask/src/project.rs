@@ -24,7 +24,10 @@ pub(crate) struct Project {
 
 impl Project {
     pub(crate) fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        // What Cargo says now: of clones that share a target folder, another one may have built this.
+        let here = env::var_os("CARGO_MANIFEST_DIR");
+        let here = here.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = here
             .parent()
             .context("the xtask crate lies in no folder; it belongs into the project's")?
             .to_owned();
