@@ -43,7 +43,7 @@ impl<E: SocketEmitter> Adapter<E> {
         self.send_in_order(body(in_order_target(opts)?)).await
     }
 
-    fn keeps_order(&self) -> bool {
+    pub(super) fn keeps_order(&self) -> bool {
         self.cluster.options().connection_state_recovery
     }
 

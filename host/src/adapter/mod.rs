@@ -31,7 +31,8 @@ use socketioxide_core::{
     Uid, Value,
     adapter::{
         BroadcastFlags, BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter,
-        RemoteSocketData, Room as LocalRoom, RoomParam, SocketEmitter, errors::BroadcastError,
+        RemoteSocketData, Room as LocalRoom, RoomParam, SocketEmitter,
+        errors::{BroadcastError, SocketError},
     },
     packet::{Packet, PacketData},
 };
@@ -139,19 +140,17 @@ impl<E: SocketEmitter> CoreAdapter<E> for Adapter<E> {
         packet: Packet,
         opts: BroadcastOptions,
     ) -> Result<(), BroadcastError> {
-        if let Some(sent) = self.event_in_order(&packet, &opts).await {
+        // What is seldom stands in a box: each event under way has a future of this size.
+        if self.keeps_order()
+            && let Some(sent) = Box::pin(self.event_in_order(&packet, &opts)).await
+        {
             return sent;
         }
-        let outgoing = self.outgoing(&opts).zip(event_data(&packet).cloned());
-        let volatile = opts.has_flag(BroadcastFlags::Volatile);
-        let delivered =
-            Selection::of_options(&self.local, opts).broadcast(&self.local, packet, volatile);
-        if let Some((target, data)) = outgoing {
-            self.send_event(target, data).await.inspect_err(|_| {
-                if let Err(errors) = &delivered {
-                    debug!(namespace = %self.namespace, ?errors, "local sockets failed too");
-                }
-            })?;
+        let (delivered, waits) = self.broadcast_now(packet, opts)?;
+        if let Some(event) = waits {
+            let sent = Box::pin(self.cluster.send(&self.namespace, event)).await;
+            sent.inspect_err(|_| self.failed_here(&delivered))
+                .map_err(Error::from)?;
         }
         delivered.map_err(BroadcastError::Socket)
     }
@@ -318,9 +317,43 @@ impl<E: SocketEmitter> Adapter<E> {
         target::target(opts)
     }
 
-    async fn send_event(&self, target: Target, data: Value) -> Result<(), Error> {
-        let body = Body::Broadcast(event(target, data)?);
-        Ok(self.cluster.send(&self.namespace, body).await?)
+    /// Sends a packet to the sockets here, and to the cluster unless it must wait for room: then
+    /// what is to be sent comes back, beside what became of it here.
+    fn broadcast_now(
+        &self,
+        packet: Packet,
+        opts: BroadcastOptions,
+    ) -> Result<(Delivered, Option<Body>), Error> {
+        let outgoing = self.outgoing(&opts).zip(event_data(&packet).cloned());
+        let volatile = opts.has_flag(BroadcastFlags::Volatile);
+        let delivered =
+            Selection::of_options(&self.local, opts).broadcast(&self.local, packet, volatile);
+        let Some((target, data)) = outgoing else {
+            return Ok((delivered, None));
+        };
+        let sent = event(target, data).map_err(Error::from).and_then(|event| {
+            match self
+                .cluster
+                .send_now(&self.namespace, Body::Broadcast(event))
+            {
+                Ok(sent) => Ok(sent.map(|()| None)?),
+                Err(waits) => Ok(Some(waits)),
+            }
+        });
+        match sent {
+            Ok(waits) => Ok((delivered, waits)),
+            Err(error) => {
+                self.failed_here(&delivered);
+                Err(error)
+            }
+        }
+    }
+
+    /// The error of the cluster is the one that the caller gets.
+    fn failed_here(&self, delivered: &Delivered) {
+        if let Err(errors) = delivered {
+            debug!(namespace = %self.namespace, ?errors, "local sockets failed too");
+        }
     }
 
     fn add_remote_sockets(
@@ -365,6 +398,9 @@ impl<E: SocketEmitter> Adapter<E> {
         }
     }
 }
+
+/// What became of a packet on this server: one error for each socket that did not take it.
+type Delivered = Result<(), Vec<SocketError>>;
 
 /// The data of an event. Other packets concern one connection and stay on this server.
 fn event_data(packet: &Packet) -> Option<&Value> {

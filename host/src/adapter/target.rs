@@ -12,16 +12,15 @@ use crate::cluster::message::{Room, Target};
 /// rooms; Node.js says both with rooms alone, since there a socket's id is a room.
 pub(super) fn target(opts: &BroadcastOptions) -> Option<Target> {
     let broadcast = opts.has_flag(BroadcastFlags::Broadcast);
-    let sid = opts.sid.map(|sid| Room::from(sid.as_str()));
     let mut target = Target {
         rooms: rooms(&opts.rooms),
         except: rooms(&opts.except),
         volatile: opts.has_flag(BroadcastFlags::Volatile),
         flags: None,
     };
-    match sid {
-        Some(sender) if broadcast => target.except.push(sender),
-        Some(only) if target.rooms.is_empty() => target.rooms.push(only),
+    match opts.sid {
+        Some(sender) if broadcast => target.except.push(sender.as_str().into()),
+        Some(only) if target.rooms.is_empty() => target.rooms.push(only.as_str().into()),
         None if target.rooms.is_empty() && !broadcast => return None,
         _ => {}
     }

@@ -24,6 +24,22 @@ pub(super) struct Dispatch {
     collectors: Collectors,
     calls: Arc<Calls>,
     lags: Throttle,
+    last: Option<Last>,
+}
+
+/// Who was heard last, and where: messages mostly come in runs, and need not look both up again. Kept
+/// for a slice of the inbox only, in which neither is gone unnoticed.
+struct Last {
+    sender: NodeId,
+    local: Arc<dyn Local>,
+}
+
+impl Last {
+    fn said(&self, message: &Message) -> bool {
+        self.sender == message.sender
+            && *self.local.namespace() == message.namespace
+            && message.body != Body::AdapterClose
+    }
 }
 
 impl Dispatch {
@@ -34,11 +50,13 @@ impl Dispatch {
             collectors,
             calls,
             lags: Throttle::default(),
+            last: None,
         }
     }
 
-    /// Lets go of what has ended in the background.
+    /// Begins a slice: lets go of what may have ended in the background.
     pub(super) fn reap(&mut self) {
+        self.last = None;
         self.collectors.reap();
     }
 
@@ -46,6 +64,7 @@ impl Dispatch {
         match event {
             Event::Message(message, offset) => self.message(message, offset),
             Event::NodeLeft(node) => {
+                self.last = None;
                 if let Some(gone) = self.shared.nodes.gone(&node) {
                     self.shared
                         .node_gone(&gone, "the backend reports that it is gone");
@@ -82,8 +101,19 @@ impl Dispatch {
             shared.counters.ignored.add(1);
             return;
         }
-        let local = shared.namespaces.local(&message.namespace);
-        self.note_sender(&message, local.is_some());
+        let local = match &self.last {
+            Some(last) if last.said(&message) => Some(last.local.clone()),
+            _ => {
+                let local = shared.namespaces.local(&message.namespace);
+                self.note_sender(&message, local.is_some());
+                let stays = message.body != Body::AdapterClose;
+                self.last = local.clone().filter(|_| stays).map(|local| Last {
+                    sender: message.sender.clone(),
+                    local,
+                });
+                local
+            }
+        };
         if for_another {
             self.shared.counters.ignored.add(1);
             return;

@@ -195,6 +195,15 @@ impl Cluster {
         self.shared().outbox.send(namespace, body).await
     }
 
+    /// The same without waiting: gives the message back if it has to wait.
+    pub(crate) fn send_now(
+        &self,
+        namespace: &Namespace,
+        body: Body,
+    ) -> Result<Result<(), SendError>, Body> {
+        self.shared().outbox.send_now(namespace, body)
+    }
+
     /// The same, for callers with a deadline.
     ///
     /// # Errors

@@ -103,7 +103,32 @@ impl Outbox {
     ///
     /// Dropping the future takes nothing in.
     pub(super) async fn send(&self, namespace: &Namespace, body: Body) -> Result<(), SendError> {
-        self.send_in_turn(namespace, body, None).await.map(|_| ())
+        match self.send_now(namespace, body) {
+            Ok(sent) => sent,
+            // Seldom, and large: every event of a server's users would carry it along.
+            Err(body) => Box::pin(self.send_in_turn(namespace, body, None))
+                .await
+                .map(|_| ()),
+        }
+    }
+
+    /// The same without waiting: gives the message back if there is no room, or others wait for it.
+    pub(super) fn send_now(
+        &self,
+        namespace: &Namespace,
+        body: Body,
+    ) -> Result<Result<(), SendError>, Body> {
+        if self.turn.available_permits() == 0 {
+            return Err(body);
+        }
+        let message = self.message(namespace, None, body);
+        let size = message.size();
+        let (one, bytes) = match self.try_take(self.permits(size)) {
+            Ok(taken) => taken,
+            Err(Refused::Closed) => return Ok(Err(SendError::Closed)),
+            Err(Refused::Full(_)) => return Err(message.body),
+        };
+        Ok(self.put(message, size, (one, bytes), None).map(|_| ()))
     }
 
     /// Puts a message in that is for the sockets of this server, too, with
@@ -161,11 +186,10 @@ impl Outbox {
         body: Body,
         here: Option<&Arc<dyn Local>>,
     ) -> Result<bool, SendError> {
-        let mut message = self.message(namespace, recipient, body);
+        let message = self.message(namespace, recipient, body);
         let size = message.size();
-        // A message larger than the whole queue takes all of it, and so waits until it is alone.
-        let permits = u32::try_from(size.min(self.options.max_bytes)).unwrap_or(u32::MAX);
-        let (one, bytes) = match self.try_take(permits) {
+        let permits = self.permits(size);
+        let taken = match self.try_take(permits) {
             Ok(taken) => taken,
             Err(Refused::Closed) => return Err(SendError::Closed),
             Err(Refused::Full(option)) => {
@@ -180,16 +204,32 @@ impl Outbox {
                 }
             }
         };
+        self.put(message, size, taken, here)
+    }
+
+    /// A message larger than the whole queue takes all of it, and so waits until it is alone.
+    fn permits(&self, size: usize) -> u32 {
+        u32::try_from(size.min(self.options.max_bytes)).unwrap_or(u32::MAX)
+    }
+
+    fn put(
+        &self,
+        mut message: Message,
+        size: usize,
+        (one, bytes): (SemaphorePermit<'_>, SemaphorePermit<'_>),
+        here: Option<&Arc<dyn Local>>,
+    ) -> Result<bool, SendError> {
         let mut queue = self.lock();
         if queue.closed {
             return Err(SendError::Closed);
         }
-        if let Err(not_served) = self.namespaces.check_served(namespace) {
+        if let Err(not_served) = self.namespaces.check_served(&message.namespace) {
             if message.body.asks() || message.body.answers().is_some() {
                 return Err(not_served);
             }
             message.sender = self.emitter.clone();
         }
+        let permits = u32::try_from(bytes.num_permits()).unwrap_or(u32::MAX);
         one.forget();
         bytes.forget();
         // What is no event waits only so that it does not overtake events.

@@ -48,6 +48,18 @@ async fn an_event_reaches_the_sockets_of_all_servers_whatever_their_parsers() {
     assert_eq!(from_bert, (at_anna, at_bert));
 }
 
+/// Applications have thousands of them under way.
+#[tokio::test(start_paused = true)]
+async fn an_event_under_way_is_not_much_larger_than_what_it_holds() {
+    let (anna, _bert, _) = pair().await;
+    let (packet, opts) = (anna.event(&args()), everyone());
+    let holds = size_of_val(&packet) + size_of_val(&opts);
+    let under_way = anna.adapter.broadcast(packet, opts);
+    let bytes = size_of_val(&under_way);
+    assert!(bytes < 2 * holds + 256, "{bytes} bytes for {holds}");
+    under_way.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn rooms_senders_and_ids_hold_on_every_server() {
     let (anna, bert, [a, b, c, d]) = pair().await;

@@ -121,6 +121,12 @@ impl Scan {
 
     /// The same, unread.
     pub(super) fn cut(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, BadReply> {
+        let len = self.measure(buffer)?;
+        Ok(len.map(|len| buffer.split_to(len).freeze()))
+    }
+
+    /// How long the first reply in the buffer is, if all of it is there. The caller takes it out.
+    pub(super) fn measure(&mut self, buffer: &mut BytesMut) -> Result<Option<usize>, BadReply> {
         while self.missing > 0 {
             let rest = buffer.get(self.at..).unwrap_or_default();
             let Some((kind, number, head)) = head(rest)? else {
@@ -145,8 +151,7 @@ impl Scan {
             self.missing -= 1;
         }
         self.missing = 1;
-        let len = mem::take(&mut self.at);
-        Ok(Some(buffer.split_to(len).freeze()))
+        Ok(Some(mem::take(&mut self.at)))
     }
 
     fn check(&self, bytes: usize) -> Result<(), BadReply> {
@@ -177,7 +182,13 @@ pub(super) fn head(bytes: &[u8]) -> Result<Option<(u8, i64, usize)>, BadReply> {
             "a reply that begins with {kind:#04x}; is it Redis?"
         ));
     }
-    // Lengths are short: a search by hand beats the general one there.
+    if let Some((number, line)) = short_number(rest) {
+        let number = match kind {
+            b'+' | b'-' => 0,
+            _ => number,
+        };
+        return Ok(Some((*kind, number, line + 1)));
+    }
     let Some(end) = rest
         .iter()
         .take(MAX_LINE_BYTES)
@@ -198,6 +209,22 @@ pub(super) fn head(bytes: &[u8]) -> Result<Option<(u8, i64, usize)>, BadReply> {
         _ => number(rest.get(..end).unwrap_or_default())?,
     };
     Ok(Some((*kind, number, end + 3)))
+}
+
+/// A number from 0 on of a few digits, and the length of its line: what most lines are.
+fn short_number(line: &[u8]) -> Option<(i64, usize)> {
+    const MAX_DIGITS: usize = 9;
+    let mut number = 0;
+    for (digits, byte) in line.iter().take(MAX_DIGITS + 1).enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let ends = digits > 0 && line.get(digits..)?.starts_with(b"\r\n");
+            return ends.then_some((number, digits + 2));
+        }
+        // Ten digits fit as well.
+        number = number * 10 + i64::from(digit);
+    }
+    None
 }
 
 fn number(digits: &[u8]) -> Result<i64, BadReply> {

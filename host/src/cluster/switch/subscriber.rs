@@ -162,6 +162,12 @@ impl SwitchSubscriber {
             };
             self.turn = self.turn.wrapping_add(1);
             match polled {
+                // Usually all of it, as it is.
+                Polled::Events(line, events)
+                    if (1..=max_events).contains(&events.len()) && self.is_plain(line, &events) =>
+                {
+                    return Ok(events);
+                }
                 Polled::Events(line, events) => self.take(line, events),
                 Polled::Failed(failure) => return Err(failure),
                 Polled::Nothing => {}
@@ -252,11 +258,12 @@ impl SwitchSubscriber {
         }
     }
 
+    /// Nothing of it concerns a switch.
+    fn is_plain(&self, line: LineId, events: &[Event]) -> bool {
+        self.merging.is_none() && line == self.home && !events.iter().any(is_control)
+    }
+
     fn take(&mut self, line: LineId, events: Vec<Event>) {
-        if self.merging.is_none() && line == self.home && !events.iter().any(is_control) {
-            self.ready.extend(events);
-            return;
-        }
         for event in events {
             match event {
                 Event::Message(message, offset) => {

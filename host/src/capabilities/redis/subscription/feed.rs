@@ -6,16 +6,16 @@ use std::{
     sync::Arc,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::AsyncWriteExt,
     time::{Instant, sleep, sleep_until},
 };
 
 use super::{
-    Core, State,
+    Core, RedisEvent, State,
     names::{Home, Key, Kind},
-    push::{self, Push},
+    push::{self, LastNames, Push},
 };
 use crate::capabilities::redis::{
     backoff::{Backoff, STABLE_AFTER},
@@ -99,6 +99,7 @@ struct Feed<'a> {
     /// Commands that are not confirmed, oldest first.
     sent: VecDeque<Sent>,
     out: BytesMut,
+    last: LastNames,
 }
 
 struct OnWire {
@@ -123,6 +124,7 @@ impl<'a> Feed<'a> {
             names: HashMap::new(),
             sent: VecDeque::new(),
             out: BytesMut::new(),
+            last: LastNames::default(),
         }
     }
 
@@ -271,24 +273,36 @@ impl<'a> Feed<'a> {
             if state.queue.is_full() {
                 break Ok(true);
             }
-            let whole = match read.scan.cut(&mut read.buffer) {
-                Ok(Some(whole)) => whole,
+            let len = match read.scan.measure(&mut read.buffer) {
+                Ok(Some(len)) => len,
                 Ok(None) => break Ok(false),
                 Err(bad) => break Err(Trouble::away(bad.to_string())),
             };
-            let push = match push::read(whole) {
+            if let Some(found) = push::find(read.buffer.get(..len).unwrap_or_default()) {
+                if state.ignored.has_bytes(found.payload) {
+                    read.buffer.advance(len);
+                    continue;
+                }
+                let bytes = found.payload.len();
+                let (kind, pattern, channel) = self.last.of(found);
+                let mut payload = read.buffer.split_to(len).freeze();
+                // It ends the reply, before the last line break.
+                payload.truncate(len - 2);
+                payload.advance(len - 2 - bytes);
+                state.push(RedisEvent::Message {
+                    kind,
+                    pattern,
+                    channel,
+                    payload,
+                });
+                has_news = true;
+                continue;
+            }
+            let push = match push::read(read.buffer.split_to(len).freeze()) {
                 Ok(push) => push,
                 Err(trouble) => break Err(trouble),
             };
             let done = match push {
-                Push::Message(event) => {
-                    if state.ignored.has(&event) {
-                        continue;
-                    }
-                    state.push(event);
-                    has_news = true;
-                    continue;
-                }
                 Push::Pong => continue,
                 Push::Confirmed(kind, is_added, name) => {
                     self.confirmed(&mut state, kind, is_added, &name);

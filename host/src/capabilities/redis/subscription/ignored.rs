@@ -31,11 +31,15 @@ impl Ignored {
     }
 
     pub(super) fn has(&self, event: &RedisEvent) -> bool {
-        let bytes = match event {
-            RedisEvent::Message { payload, .. } => payload,
-            RedisEvent::Entry(entry) => entry.fields_written(),
-            RedisEvent::Lagged { .. } => return false,
-        };
+        match event {
+            RedisEvent::Message { payload, .. } => self.has_bytes(payload),
+            RedisEvent::Entry(entry) => self.has_bytes(entry.fields_written()),
+            RedisEvent::Lagged { .. } => false,
+        }
+    }
+
+    /// The same for a payload.
+    pub(super) fn has_bytes(&self, bytes: &[u8]) -> bool {
         self.beginnings.iter().any(|it| bytes.starts_with(it))
             || self.endings.iter().any(|it| bytes.ends_with(it))
     }

@@ -1,17 +1,17 @@
-//! What Redis sends on a connection with subscriptions, read.
+//! What Redis sends on a connection with subscriptions, read: messages quickly ([`find`]), the rest
+//! by the general way ([`read`]).
 
 use bytes::Bytes;
 
-use super::{RedisEvent, names::Kind};
+use super::names::Kind;
 use crate::capabilities::redis::{
     trouble::Trouble,
     wire::{self, Value},
 };
 
-/// One thing that arrived.
+/// One thing that arrived and is no message.
 #[derive(Debug, PartialEq)]
 pub(super) enum Push {
-    Message(RedisEvent),
     /// A name was subscribed to (true) or left.
     Confirmed(Kind, bool, Bytes),
     Pong,
@@ -19,7 +19,74 @@ pub(super) enum Push {
     Error(Bytes),
 }
 
-/// Reads a whole reply.
+/// A message as it stands in a reply: the payload is what ends it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found<'a> {
+    kind: Kind,
+    pattern: Option<&'a [u8]>,
+    channel: &'a [u8],
+    pub(super) payload: &'a [u8],
+}
+
+/// The names of the last message. Most have the same ones, which are not copied again.
+#[derive(Debug, Default)]
+pub(super) struct LastNames {
+    pattern: Option<Bytes>,
+    channel: Bytes,
+}
+
+impl LastNames {
+    /// Those of a message, as an event has them.
+    pub(super) fn of(&mut self, found: Found<'_>) -> (Kind, Option<Bytes>, Bytes) {
+        if self.channel != found.channel {
+            self.channel = Bytes::copy_from_slice(found.channel);
+        }
+        if self.pattern.as_deref() != found.pattern {
+            self.pattern = found.pattern.map(Bytes::copy_from_slice);
+        }
+        (found.kind, self.pattern.clone(), self.channel.clone())
+    }
+}
+
+/// Reads a whole reply if it is a message. Nothing is copied, and its parts get no handles of their own.
+pub(super) fn find(whole: &[u8]) -> Option<Found<'_>> {
+    let mut rest = whole;
+    let parts = match wire::head(rest).ok()?? {
+        (b'*', parts @ (3 | 4), head) => {
+            rest = rest.get(head..)?;
+            parts
+        }
+        _ => return None,
+    };
+    let mut next = || {
+        let (b'$', len, head) = wire::head(rest).ok()?? else {
+            return None;
+        };
+        let (bytes, after) = rest
+            .get(head..)?
+            .split_at_checked(usize::try_from(len).ok()?)?;
+        rest = after.get(2..)?;
+        Some(bytes)
+    };
+    let (kind, is_pattern) = match (next()?, parts) {
+        (b"message", 3) => (Kind::Channel, false),
+        (b"smessage", 3) => (Kind::Shard, false),
+        (b"pmessage", 4) => (Kind::Pattern, true),
+        _ => return None,
+    };
+    let found = Found {
+        kind,
+        pattern: match is_pattern {
+            true => Some(next()?),
+            false => None,
+        },
+        channel: next()?,
+        payload: next()?,
+    };
+    rest.is_empty().then_some(found)
+}
+
+/// Reads a whole reply that is no message.
 pub(super) fn read(mut whole: Bytes) -> Result<Push, Trouble> {
     let mut next = || wire::value(&mut whole).map_err(|bad| Trouble::away(bad.to_string()));
     let parts = match next()? {
@@ -32,31 +99,7 @@ pub(super) fn read(mut whole: Bytes) -> Result<Push, Trouble> {
     let Value::Bulk(what) = next()? else {
         return strange();
     };
-    let message = |kind, pattern, channel, payload| {
-        Ok(Push::Message(RedisEvent::Message {
-            kind,
-            pattern,
-            channel,
-            payload,
-        }))
-    };
     match (&what[..], parts) {
-        (b"message" | b"smessage", 3) => match (next()?, next()?) {
-            (Value::Bulk(channel), Value::Bulk(payload)) => {
-                let kind = match what.len() {
-                    7 => Kind::Channel,
-                    _ => Kind::Shard,
-                };
-                message(kind, None, channel, payload)
-            }
-            _ => strange(),
-        },
-        (b"pmessage", 4) => match (next()?, next()?, next()?) {
-            (Value::Bulk(pattern), Value::Bulk(channel), Value::Bulk(payload)) => {
-                message(Kind::Pattern, Some(pattern), channel, payload)
-            }
-            _ => strange(),
-        },
         (b"pong", 2) => Ok(Push::Pong),
         (what, 3) => {
             let (kind, is_added) = match what {
@@ -94,35 +137,61 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_all_kinds_are_read() {
-        let message = |kind, pattern: Option<&'static str>| {
-            Push::Message(RedisEvent::Message {
-                kind,
-                pattern: pattern.map(|text| Bytes::from_static(text.as_bytes())),
-                channel: Bytes::from_static(b"c"),
-                payload: Bytes::from_static(b"hi\r\n"),
-            })
-        };
-        for (text, expected) in [
+    fn messages_of_all_kinds_are_found() {
+        for (text, kind, pattern) in [
             (
                 "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$4\r\nhi\r\n\r\n",
-                message(Kind::Channel, None),
+                Kind::Channel,
+                None,
             ),
             (
                 "*3\r\n$8\r\nsmessage\r\n$1\r\nc\r\n$4\r\nhi\r\n\r\n",
-                message(Kind::Shard, None),
+                Kind::Shard,
+                None,
             ),
             (
                 "*4\r\n$8\r\npmessage\r\n$2\r\nc*\r\n$1\r\nc\r\n$4\r\nhi\r\n\r\n",
-                message(Kind::Pattern, Some("c*")),
+                Kind::Pattern,
+                Some("c*"),
             ),
+        ] {
+            let found = find(text.as_bytes()).unwrap();
+            assert_eq!(found.payload, b"hi\r\n", "{text:?}");
+            let mut last = LastNames::default();
+            let expected = (kind, pattern.map(Bytes::from), Bytes::from("c"));
+            for _ in 0..2 {
+                let found = find(text.as_bytes()).unwrap();
+                assert_eq!(last.of(found), expected, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_names_are_those_of_each_message() {
+        let mut last = LastNames::default();
+        let mut names = |text: &str| last.of(find(text.as_bytes()).unwrap());
+        let plain = |name: &'static str| (Kind::Channel, None, Bytes::from(name));
+        let in_c = "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n";
+        assert_eq!(names(in_c), plain("c"));
+        assert_eq!(
+            names("*4\r\n$8\r\npmessage\r\n$2\r\nc*\r\n$2\r\ncc\r\n$0\r\n\r\n"),
+            (Kind::Pattern, Some("c*".into()), "cc".into())
+        );
+        assert_eq!(names(in_c), plain("c"));
+    }
+
+    #[test]
+    fn other_replies_are_read() {
+        for (text, expected) in [
             ("*2\r\n$4\r\npong\r\n$0\r\n\r\n", Push::Pong),
             ("+PONG\r\n", Push::Pong),
             (
                 "*3\r\n$12\r\nsunsubscribe\r\n$1\r\nc\r\n:0\r\n",
                 Push::Confirmed(Kind::Shard, false, Bytes::from_static(b"c")),
             ),
+            ("-ERR no\r\n", Push::Error(Bytes::from_static(b"ERR no"))),
         ] {
+            assert!(find(text.as_bytes()).is_none(), "{text:?}");
             assert_eq!(push(text).unwrap(), expected, "{text:?}");
         }
     }
@@ -133,8 +202,11 @@ mod tests {
             ":1\r\n",
             "*0\r\n",
             "*3\r\n$7\r\nmessage\r\n:1\r\n:2\r\n",
+            "*4\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n",
+            "*3\r\n$8\r\npmessage\r\n$1\r\na\r\n$1\r\nb\r\n",
             "$-1\r\n",
         ] {
+            assert!(find(text.as_bytes()).is_none(), "{text:?}");
             assert!(push(text).is_err(), "{text:?}");
         }
     }
