@@ -264,7 +264,7 @@ impl<'a> Cursor<'a> {
         }
         let mut payload = msgpack::Json::default();
         self.append_payload(&mut payload)?;
-        finish(payload)
+        Ok(finish(payload))
     }
 
     /// Appends any value to a payload.
@@ -275,7 +275,7 @@ impl<'a> Cursor<'a> {
                 payload.text.extend_from_slice(text.as_bytes());
                 Ok(())
             }
-            Self::Msgpack(reader) => payload.append(reader.skip()?),
+            Self::Msgpack(reader) => payload.append(reader),
         }
     }
 
@@ -287,11 +287,9 @@ impl<'a> Cursor<'a> {
 }
 
 /// The payload that was gathered.
-pub(crate) fn finish(payload: msgpack::Json) -> Result<Payload> {
-    Ok(Payload {
-        json: String::from_utf8(payload.text).map_err(|_| WireError::NotUtf8)?,
-        attachments: payload.attachments,
-    })
+pub(crate) fn finish(payload: msgpack::Json) -> Payload {
+    let (json, attachments) = payload.finish();
+    Payload { json, attachments }
 }
 
 fn check_size(payload: &[u8]) -> Result<()> {

@@ -180,7 +180,7 @@ pub fn read_acknowledgement(
         }
     }
     payload.text.push(b']');
-    finish(payload)
+    Ok(finish(payload))
 }
 
 /// A socket as `fetchSockets` describes it, or only its id.

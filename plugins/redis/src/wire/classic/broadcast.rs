@@ -6,9 +6,9 @@
 use std::cell::RefCell;
 
 use switchboard_plugin::{
-    types::{Body, Broadcast, Message, Target},
+    types::{Body, Broadcast, Message, Payload, Room, Target},
     wire::{
-        Cursor, Format, Rejected, WireError, Writer,
+        Cursor, Format, MAX_MESSAGE_BYTES, MAX_NODE_ID_BYTES, Rejected, WireError, Writer,
         msgpack::{self, Token},
         unexpected,
         values::{self, PacketNamespace},
@@ -19,11 +19,24 @@ use switchboard_plugin::{
 const OVERHEAD_BYTES: usize = 192;
 const DEFAULT_NAMESPACE: &str = "/";
 
+/// The head of an array of three.
+const USUAL_HEAD: u8 = 0x93;
+/// How a packet begins before its data, and goes on behind it, where Node's adapter or ours has written it.
+const USUAL_BEGINNING: &[u8] = b"\x83\xa4type\x02\xa4data";
+const USUAL_END: &[u8] = b"\xa3nsp";
+
 /// Who sent a broadcast, without reading more of it. None: it is no broadcast.
 pub fn peek_sender(payload: &[u8]) -> Option<&str> {
+    begin(payload).map(|(sender, _)| sender)
+}
+
+/// The sender, and what stands behind it.
+fn begin(payload: &[u8]) -> Option<(&str, &[u8])> {
     let mut reader = msgpack::Reader(payload);
     match (reader.token().ok()?, reader.token().ok()?) {
-        (Token::Array(3..), Token::Text(sender)) => std::str::from_utf8(sender).ok(),
+        (Token::Array(3..), Token::Text(sender)) => {
+            Some((std::str::from_utf8(sender).ok()?, reader.0))
+        }
         _ => None,
     }
 }
@@ -36,8 +49,8 @@ pub(super) fn beginning(node: &str) -> Vec<u8> {
     beginning
 }
 
-/// The last `opts` that ended a message, and what they are: broadcasts that follow each other mostly
-/// have the same ones.
+/// The last `opts` of a message, and what they are: broadcasts that follow each other mostly have the
+/// same ones.
 #[derive(Debug, Default, Clone)]
 pub(super) struct LastOpts(RefCell<Option<(Vec<u8>, Target)>>);
 
@@ -57,11 +70,46 @@ impl LastOpts {
             return Ok(target.clone());
         }
         let target = values::read_target(cursor)?;
-        if rest.len() <= Self::MAX_BYTES && cursor.end().is_ok() {
-            self.0.replace(Some((rest.to_vec(), target.clone())));
+        if cursor.end().is_ok() {
+            self.keep(rest, &target);
         }
         Ok(target)
     }
+
+    fn write(&self, target: &Target, writer: &mut Writer) -> Result<(), Rejected> {
+        if let Some((bytes, known)) = &*self.0.borrow()
+            && is_same(known, target)
+        {
+            writer.written(bytes);
+            return Ok(());
+        }
+        let mut opts = Writer::new(Format::Msgpack, 0);
+        values::write_target(&mut opts, target)?;
+        let opts = opts.finish()?;
+        writer.written(&opts);
+        self.keep(&opts, target);
+        Ok(())
+    }
+
+    fn keep(&self, bytes: &[u8], target: &Target) {
+        if bytes.len() <= Self::MAX_BYTES {
+            self.0.replace(Some((bytes.to_vec(), target.clone())));
+        }
+    }
+}
+
+fn is_same(a: &Target, b: &Target) -> bool {
+    let same_rooms = |a: &[Room], b: &[Room]| {
+        let same = |(a, b): (&Room, &Room)| match (a, b) {
+            (Room::Text(a), Room::Text(b)) => a == b,
+            (Room::Number(a), Room::Number(b)) => a.to_bits() == b.to_bits(),
+            _ => false,
+        };
+        a.len() == b.len() && a.iter().zip(b).all(same)
+    };
+    same_rooms(&a.rooms, &b.rooms)
+        && same_rooms(&a.except, &b.except)
+        && (a.volatile, &a.other_flags) == (b.volatile, &b.other_flags)
 }
 
 /// Reads a broadcast. None: it is for another namespace, or of this node itself; then its packet
@@ -72,9 +120,29 @@ pub(super) fn read(
     node: &str,
     opts: &LastOpts,
 ) -> Result<Option<Message>, WireError> {
-    if peek_sender(payload) == Some(node) {
-        return Ok(None);
+    if let Some((sender, rest)) = begin(payload) {
+        if sender == node {
+            return Ok(None);
+        }
+        if let Some((target, data)) = read_usual(payload, sender, rest, namespace, opts) {
+            return Ok(Some(message(
+                namespace,
+                sender.to_owned(),
+                target,
+                data,
+                None,
+            )));
+        }
     }
+    read_any(payload, namespace, opts)
+}
+
+/// Reads a broadcast however it is written.
+fn read_any(
+    payload: &[u8],
+    namespace: &str,
+    opts: &LastOpts,
+) -> Result<Option<Message>, WireError> {
     let mut cursor = Cursor::of_msgpack(payload)?;
     let (mut sender, mut packet, mut target) = (None, None, None);
     let mut index = 0;
@@ -100,36 +168,178 @@ pub(super) fn read(
     if meant != Some(namespace) {
         return Ok(None);
     }
-    Ok(Some(Message {
+    Ok(Some(message(
+        namespace,
+        sender,
+        target,
+        packet.data,
+        packet.id,
+    )))
+}
+
+/// Reads what stands behind the sender, if it is written as usual. None: it is not, or is for another
+/// namespace, or something is wrong with it.
+fn read_usual(
+    payload: &[u8],
+    sender: &str,
+    rest: &[u8],
+    namespace: &str,
+    opts: &LastOpts,
+) -> Option<(Target, Payload)> {
+    let is_usual = payload.first() == Some(&USUAL_HEAD)
+        && payload.len() <= MAX_MESSAGE_BYTES
+        && sender.len() <= MAX_NODE_ID_BYTES;
+    if !is_usual {
+        return None;
+    }
+    let mut cursor = Cursor::Msgpack(msgpack::Reader(rest.strip_prefix(USUAL_BEGINNING)?));
+    let data = values::read_event(&mut cursor).ok()?;
+    let Cursor::Msgpack(reader) = &mut cursor else {
+        return None;
+    };
+    reader.0 = reader.0.strip_prefix(USUAL_END)?;
+    if reader.token().ok()? != Token::Text(namespace.as_bytes()) {
+        return None;
+    }
+    let target = opts.read(&mut cursor).ok()?;
+    cursor.end().ok()?;
+    Some((target, data))
+}
+
+fn message(
+    namespace: &str,
+    sender: String,
+    target: Target,
+    data: Payload,
+    packet_id: Option<String>,
+) -> Message {
+    Message {
         namespace: namespace.to_owned(),
         sender,
         recipient: None,
         body: Body::Broadcast(Broadcast {
             target,
-            data: packet.data,
-            packet_id: packet.id,
+            data,
+            packet_id,
             request: None,
         }),
-    }))
+    }
 }
 
 pub(super) fn write(
     sender: &str,
     namespace: &str,
     broadcast: &Broadcast,
+    opts: &LastOpts,
 ) -> Result<Vec<u8>, Rejected> {
     let data = &broadcast.data;
     let attached: usize = data.attachments.iter().map(Vec::len).sum();
     let mut writer = Writer::new(Format::Msgpack, data.json.len() + attached + OVERHEAD_BYTES);
     writer.array(3);
     writer.text(sender);
-    values::write_packet(
-        &mut writer,
-        data,
-        broadcast.packet_id.as_deref(),
-        Some(namespace),
-    )?;
-    values::write_target(&mut writer, &broadcast.target)?;
+    match broadcast.packet_id.as_deref() {
+        None => {
+            writer.written(USUAL_BEGINNING);
+            writer.payload(data)?;
+            writer.written(USUAL_END);
+            writer.text(namespace);
+        }
+        id => values::write_packet(&mut writer, data, id, Some(namespace))?,
+    }
+    opts.write(&broadcast.target, &mut writer)?;
     writer.end_array();
     writer.finish()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn written() -> Vec<u8> {
+        let broadcast = Broadcast {
+            target: Target {
+                rooms: vec![Room::Text("r".to_owned())],
+                except: Vec::new(),
+                volatile: false,
+                other_flags: None,
+            },
+            data: Payload {
+                json: r#"["e",{"k":1},"é"]"#.to_owned(),
+                attachments: Vec::new(),
+            },
+            packet_id: None,
+            request: None,
+        };
+        write("them", "/chat", &broadcast, &LastOpts::default()).unwrap()
+    }
+
+    fn usual(payload: &[u8]) -> Option<Message> {
+        let (sender, rest) = begin(payload)?;
+        let opts = LastOpts::default();
+        let (target, data) = read_usual(payload, sender, rest, "/chat", &opts)?;
+        Some(message("/chat", sender.to_owned(), target, data, None))
+    }
+
+    #[test]
+    fn what_is_read_the_usual_way_is_what_is_read_any_way() {
+        let payload = written();
+        let shown = |message: &Message| format!("{message:?}");
+        let check = |payload: &[u8]| {
+            let Some(quickly) = usual(payload) else {
+                return false;
+            };
+            let any = read_any(payload, "/chat", &LastOpts::default());
+            assert_eq!(
+                shown(&quickly),
+                shown(&any.unwrap().unwrap()),
+                "{payload:?}"
+            );
+            true
+        };
+        assert!(check(&payload), "what we write is written as usual");
+        let mut alike = 0;
+        for at in 0..payload.len() {
+            for byte in 0..=255 {
+                let mut payload = payload.clone();
+                payload[at] = byte;
+                alike += usize::from(check(&payload));
+            }
+            check(&payload[..at]);
+            check(&[&payload[..at], b"x", &payload[at..]].concat());
+        }
+        assert!(alike > payload.len(), "other letters in texts, at least");
+    }
+
+    #[test]
+    fn options_that_are_known_are_written_as_if_they_were_not() {
+        let text = |name: &str| Room::Text(name.to_owned());
+        let target = |rooms: &[Room], except: &[Room], volatile, flags: Option<&str>| Target {
+            rooms: rooms.to_vec(),
+            except: except.to_vec(),
+            volatile,
+            other_flags: flags.map(str::to_owned),
+        };
+        let targets = [
+            target(&[], &[], false, None),
+            target(&[text("1")], &[], false, None),
+            target(&[Room::Number(1.0)], &[], false, None),
+            target(&[], &[text("1")], false, None),
+            target(&[], &[], true, None),
+            target(&[], &[], false, Some(r#"{"compress":true}"#)),
+        ];
+        let known = LastOpts::default();
+        for a in &targets {
+            for b in &targets {
+                for target in [a, a, b] {
+                    let written = |opts: &LastOpts| {
+                        let mut writer = Writer::new(Format::Msgpack, 0);
+                        opts.write(target, &mut writer).unwrap();
+                        writer.finish().unwrap()
+                    };
+                    assert_eq!(written(&known), written(&LastOpts::default()), "{target:?}");
+                }
+            }
+        }
+    }
 }

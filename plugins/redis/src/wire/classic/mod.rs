@@ -38,12 +38,14 @@ mod kind {
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     channels: Channels,
+    opts: broadcast::LastOpts,
 }
 
 impl Writer {
     pub(super) fn new(prefix: &str, specific_responses: bool) -> Self {
         Self {
             channels: Channels::new(prefix, specific_responses),
+            opts: broadcast::LastOpts::default(),
         }
     }
 
@@ -56,7 +58,7 @@ impl Writer {
         Ok(match &message.body {
             Body::Broadcast(broadcast) if broadcast.request.is_none() => Publication {
                 channel: self.channels.broadcast(namespace, &broadcast.target),
-                payload: broadcast::write(&message.sender, namespace, broadcast)?,
+                payload: broadcast::write(&message.sender, namespace, broadcast, &self.opts)?,
             },
             Body::Broadcast(_)
             | Body::SocketsJoin(_)

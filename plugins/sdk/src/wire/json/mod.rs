@@ -7,4 +7,5 @@ mod write;
 
 pub use number::{javascript, write_float};
 pub use read::{Number, Reader, deeper};
+pub(crate) use write::write_bytes;
 pub use write::write_text;

@@ -109,6 +109,9 @@ impl<'a> Reader<'a> {
     /// When something else stands here.
     pub fn number(&mut self) -> Result<Number> {
         self.peek()?;
+        if let Some(number) = self.short_number() {
+            return Ok(Number::Unsigned(number));
+        }
         let start = self.at;
         let whole = self.pass_number()?;
         let text = self.text.get(start..self.at).unwrap_or_default();
@@ -122,6 +125,28 @@ impl<'a> Reader<'a> {
         }
         let number = text.parse().map_err(|_| self.malformed())?;
         Ok(Number::Float(number))
+    }
+
+    /// A whole number from 0 on with no more digits than are certain to fit: most are.
+    fn short_number(&mut self) -> Option<u64> {
+        const MAX_DIGITS: usize = 19;
+        let rest = self.text.as_bytes().get(self.at..)?;
+        let (mut number, mut digits) = (0, 0);
+        for byte in rest.iter().take(MAX_DIGITS + 1) {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            number = u64::wrapping_add(u64::wrapping_mul(number, 10), digit.into());
+            digits += 1;
+        }
+        let is_whole = !matches!(rest.get(digits), Some(b'.' | b'e' | b'E'));
+        let begins_well = rest.first() != Some(&b'0') || digits == 1;
+        if !(1..=MAX_DIGITS).contains(&digits) || !is_whole || !begins_well {
+            return None;
+        }
+        self.at += digits;
+        Some(number)
     }
 
     /// One of `true`, `false`, `null`.

@@ -6,7 +6,11 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Writes a string as `JSON.stringify` does: only what must be escaped is.
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
+    write_bytes(out, text.as_bytes());
+}
+
+/// The same for text that may not be UTF-8: what is not stays as it is.
+pub(crate) fn write_bytes(out: &mut Vec<u8>, mut rest: &[u8]) {
     out.push(b'"');
     loop {
         let (plain, special) = rest.split_at(plain_prefix(rest));

@@ -54,6 +54,7 @@ pub fn write_float(out: &mut Vec<u8>, number: f64) {
 }
 
 /// Appends a string.
+#[inline]
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
     write_len(out, text.len(), FIXSTR, 31, Some(0xd9), 0xda, 0xdb);
     out.extend_from_slice(text.as_bytes());
@@ -70,16 +71,19 @@ pub(crate) fn write_binary(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends the head of an array; its elements follow.
+#[inline]
 pub fn write_array_len(out: &mut Vec<u8>, len: usize) {
     write_len(out, len, FIXARRAY, 15, None, 0xdc, 0xdd);
 }
 
 /// Appends the head of a map; keys and values follow in turn.
+#[inline]
 pub fn write_map_len(out: &mut Vec<u8>, len: usize) {
     write_len(out, len, FIXMAP, 15, None, 0xde, 0xdf);
 }
 
-/// Lengths beyond 32 bits do not occur: what is written is at most some 100 MiB.
+/// Most are short.
+#[inline]
 fn write_len(
     out: &mut Vec<u8>,
     len: usize,
@@ -89,8 +93,15 @@ fn write_len(
     wide_16: u8,
     wide_32: u8,
 ) {
+    match u8::try_from(len) {
+        Ok(len) if len <= fix_max => out.push(fix | len),
+        _ => write_wide_len(out, len, wide_8, wide_16, wide_32),
+    }
+}
+
+/// Lengths beyond 32 bits do not occur: what is written is at most some 100 MiB.
+fn write_wide_len(out: &mut Vec<u8>, len: usize, wide_8: Option<u8>, wide_16: u8, wide_32: u8) {
     match (u8::try_from(len), wide_8, u16::try_from(len)) {
-        (Ok(len), _, _) if len <= fix_max => out.push(fix | len),
         (Ok(len), Some(marker), _) => out.extend_from_slice(&[marker, len]),
         (_, _, Ok(len)) => put(out, wide_16, len.to_be_bytes()),
         _ => put(out, wide_32, (len as u32).to_be_bytes()),

@@ -64,11 +64,11 @@ fn values_come_back_as_they_were() {
         let mut msgpack = Vec::new();
         value(&mut Random(seed), 4, &mut msgpack);
         let mut json = Json::default();
-        json.append(&msgpack).unwrap();
-        let text = std::str::from_utf8(&json.text).unwrap();
-        serde_json::from_str::<serde_json::Value>(text).unwrap();
+        json.append(&mut Reader(&msgpack)).unwrap();
+        let (text, attachments) = json.finish();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap();
         let mut again = Vec::new();
-        write_json(&mut again, &mut json::Reader::new(text), &json.attachments).unwrap();
+        write_json(&mut again, &mut json::Reader::new(&text), &attachments).unwrap();
         assert!(again == msgpack, "seed {seed}");
     }
 }

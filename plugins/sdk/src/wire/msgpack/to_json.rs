@@ -26,22 +26,41 @@ const PROTO: &[u8] = b"__proto__";
 /// Where one payload is gathered; it can be written to again and again.
 #[derive(Debug, Default)]
 pub struct Json {
-    /// JSON so far; always UTF-8.
-    pub text: Vec<u8>,
+    /// JSON so far. What was not UTF-8 is not yet.
+    pub(crate) text: Vec<u8>,
     /// The binary parts that its marks name.
-    pub attachments: Vec<Vec<u8>>,
+    attachments: Vec<Vec<u8>>,
 }
+
+/// A value is measured before it is read, so that its text has room from the beginning; what can be no
+/// longer than this has room at once.
+const MEASURED_FROM: usize = 1024;
 
 type Result<T> = std::result::Result<T, WireError>;
 
 impl Json {
-    /// Appends the one msgpack value that `value` is, in time and memory in proportion to it.
-    pub fn append(&mut self, value: &[u8]) -> Result<()> {
+    /// Takes one value off and appends it, in time and memory in proportion to it.
+    pub fn append(&mut self, reader: &mut Reader<'_>) -> Result<()> {
+        let mut bytes = reader.0.len();
+        if bytes > MEASURED_FROM {
+            let mut measured = *reader;
+            // What is wrong with it shows when it is read.
+            bytes = measured.skip().map_or(0, <[u8]>::len);
+        }
         // Most payloads are text, which stays as long as it is.
-        self.text.reserve(value.len() + value.len() / 8);
-        let mut reader = Reader(value);
-        self.value(&mut reader, MAX_DEPTH)?;
-        reader.end()
+        self.text.reserve(bytes + bytes / 8);
+        self.value(reader, MAX_DEPTH)
+    }
+
+    /// The text, with U+FFFD for what was not UTF-8, and the binary parts.
+    pub fn finish(self) -> (String, Vec<Vec<u8>>) {
+        let text = match String::from_utf8(self.text) {
+            Ok(text) => text,
+            // JSON's own characters end whatever is cut off before them: it comes to the same as if each
+            // string had been read by itself.
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        };
+        (text, self.attachments)
     }
 
     /// One value that may hold `depth - 1` containers inside each other.
@@ -52,7 +71,7 @@ impl Json {
             Token::Unsigned(number) => self.whole(number),
             Token::Signed(number) => self.whole(number),
             Token::Float(number) => json::write_float(&mut self.text, number),
-            Token::Text(text) => json::write_text(&mut self.text, &to_text(text)),
+            Token::Text(text) => json::write_bytes(&mut self.text, text),
             Token::Binary(bytes) => self.attachment(bytes)?,
             Token::Extension { kind, bytes, fixed } => self.extension(kind, bytes, fixed)?,
             Token::Array(len) => self.elements(reader, len, json::deeper(depth)?)?,
@@ -78,7 +97,13 @@ impl Json {
         let mut first = true;
         for _ in 0..len {
             let token = reader.token()?;
-            let key = key_text(token, reader)?;
+            let key = match token {
+                Token::Text(key) => Cow::Borrowed(key),
+                _ => match key_text(token, reader)? {
+                    Cow::Borrowed(key) => Cow::Borrowed(key.as_bytes()),
+                    Cow::Owned(key) => Cow::Owned(key.into_bytes()),
+                },
+            };
             if token == Token::Text(PROTO) || is_undefined(*reader) {
                 reader.skip()?;
                 continue;
@@ -86,7 +111,7 @@ impl Json {
             if !first {
                 self.text.push(b',');
             }
-            json::write_text(&mut self.text, &key);
+            json::write_bytes(&mut self.text, &key);
             self.text.push(b':');
             self.value(reader, depth)?;
             first = false;
@@ -195,9 +220,10 @@ mod tests {
     use super::*;
 
     fn transcode(msgpack: &[u8]) -> Result<(String, Vec<Vec<u8>>)> {
-        let mut json = Json::default();
-        json.append(msgpack)?;
-        Ok((String::from_utf8(json.text).unwrap(), json.attachments))
+        let (mut json, mut reader) = (Json::default(), Reader(msgpack));
+        json.append(&mut reader)?;
+        reader.end()?;
+        Ok(json.finish())
     }
 
     #[track_caller]
