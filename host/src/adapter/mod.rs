@@ -50,7 +50,7 @@ pub use crate::payload::PayloadError;
 use crate::{
     Board,
     cluster::{
-        Cluster, Partial,
+        Cluster, Partial, SendError,
         message::{Body, Broadcast, Namespace, NodeId, Room, SocketInfo, Target},
     },
     payload::{self, Codec},
@@ -147,10 +147,9 @@ impl<E: SocketEmitter> CoreAdapter<E> for Adapter<E> {
             return sent;
         }
         let (delivered, waits) = self.broadcast_now(packet, opts)?;
-        if let Some(event) = waits {
-            let sent = Box::pin(self.cluster.send(&self.namespace, event)).await;
-            sent.inspect_err(|_| self.failed_here(&delivered))
-                .map_err(Error::from)?;
+        if let Some(later) = waits {
+            let sent = later.await.map_err(Error::from);
+            sent.inspect_err(|_| self.failed_here(&delivered))?;
         }
         delivered.map_err(BroadcastError::Socket)
     }
@@ -317,13 +316,19 @@ impl<E: SocketEmitter> Adapter<E> {
         target::target(opts)
     }
 
-    /// Sends a packet to the sockets here, and to the cluster unless it must wait for room: then
-    /// what is to be sent comes back, beside what became of it here.
+    /// Sends a packet to the sockets here and to the cluster: what became of it here, and if there is no
+    /// room in the outbox, what has to be waited for.
     fn broadcast_now(
         &self,
         packet: Packet,
         opts: BroadcastOptions,
-    ) -> Result<(Delivered, Option<Body>), Error> {
+    ) -> Result<
+        (
+            Delivered,
+            Option<impl Future<Output = Result<(), SendError>> + Send + use<'_, E>>,
+        ),
+        Error,
+    > {
         let outgoing = self.outgoing(&opts).zip(event_data(&packet).cloned());
         let volatile = opts.has_flag(BroadcastFlags::Volatile);
         let delivered =
@@ -337,11 +342,11 @@ impl<E: SocketEmitter> Adapter<E> {
                 .send_now(&self.namespace, Body::Broadcast(event))
             {
                 Ok(sent) => Ok(sent.map(|()| None)?),
-                Err(waits) => Ok(Some(waits)),
+                Err(later) => Ok(Some(later)),
             }
         });
         match sent {
-            Ok(waits) => Ok((delivered, waits)),
+            Ok(later) => Ok((delivered, later)),
             Err(error) => {
                 self.failed_here(&delivered);
                 Err(error)

@@ -195,12 +195,13 @@ impl Cluster {
         self.shared().outbox.send(namespace, body).await
     }
 
-    /// The same without waiting: gives the message back if it has to wait.
-    pub(crate) fn send_now(
-        &self,
+    /// The same in two steps: if it has to wait, what has to be waited for.
+    pub(crate) fn send_now<'a>(
+        &'a self,
         namespace: &Namespace,
         body: Body,
-    ) -> Result<Result<(), SendError>, Body> {
+    ) -> Result<Result<(), SendError>, impl Future<Output = Result<(), SendError>> + Send + use<'a>>
+    {
         self.shared().outbox.send_now(namespace, body)
     }
 

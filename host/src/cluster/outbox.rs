@@ -22,6 +22,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 
 use super::{
@@ -105,30 +106,32 @@ impl Outbox {
     pub(super) async fn send(&self, namespace: &Namespace, body: Body) -> Result<(), SendError> {
         match self.send_now(namespace, body) {
             Ok(sent) => sent,
-            // Seldom, and large: every event of a server's users would carry it along.
-            Err(body) => Box::pin(self.send_in_turn(namespace, body, None))
-                .await
-                .map(|_| ()),
+            Err(later) => later.await,
         }
     }
 
-    /// The same without waiting: gives the message back if there is no room, or others wait for it.
-    pub(super) fn send_now(
-        &self,
+    /// The same in two steps: if there is no room, or others wait for it, what has to be waited for.
+    pub(super) fn send_now<'a>(
+        &'a self,
         namespace: &Namespace,
         body: Body,
-    ) -> Result<Result<(), SendError>, Body> {
+    ) -> Result<Result<(), SendError>, impl Future<Output = Result<(), SendError>> + Send + use<'a>>
+    {
+        let later = |body| {
+            let sent = self.send_in_turn(namespace, body, None);
+            sent.map(|sent| sent.map(|_| ()))
+        };
         if self.turn.available_permits() == 0 {
-            return Err(body);
+            return Err(later(body));
         }
         let message = self.message(namespace, None, body);
         let size = message.size();
-        let (one, bytes) = match self.try_take(self.permits(size)) {
-            Ok(taken) => taken,
+        let room = match self.try_take(self.permits(size)) {
+            Ok(room) => room,
             Err(Refused::Closed) => return Ok(Err(SendError::Closed)),
-            Err(Refused::Full(_)) => return Err(message.body),
+            Err(Refused::Full(_)) => return Err(later(message.body)),
         };
-        Ok(self.put(message, size, (one, bytes), None).map(|_| ()))
+        Ok(self.put(message, size, room, None).map(|_| ()))
     }
 
     /// Puts a message in that is for the sockets of this server, too, with
@@ -143,26 +146,21 @@ impl Outbox {
             .await
     }
 
-    async fn send_in_turn(
-        &self,
+    /// Puts a message in when it is its turn. Many may wait, so the future holds the message once: an
+    /// `async fn` would keep a second place for the body.
+    fn send_in_turn<'a>(
+        &'a self,
         namespace: &Namespace,
         body: Body,
-        here: Option<&Arc<dyn Local>>,
-    ) -> Result<bool, SendError> {
-        let when_full = self.options.when_full;
-        let _turn = match self.turn.try_acquire() {
-            Ok(turn) => Some(turn),
-            Err(_) if when_full == OutboxFull::Fail => None,
-            Err(_) => {
-                // Else another thread is just putting its message in.
-                if self.messages.available_permits() == 0 || self.bytes.available_permits() == 0 {
-                    self.counters.full.add(1);
-                }
-                let turn = self.turn.acquire().await;
-                Some(turn.map_err(|_| SendError::Closed)?)
-            }
-        };
-        self.send_with(when_full, namespace, None, body, here).await
+        here: Option<&'a Arc<dyn Local>>,
+    ) -> impl Future<Output = Result<bool, SendError>> + Send + use<'a> {
+        let message = self.message(namespace, None, body);
+        let size = message.size();
+        async move {
+            let _turn = self.turn().await?;
+            let room = self.room(self.options.when_full, self.permits(size));
+            self.put(message, size, room.await?, here)
+        }
     }
 
     /// Puts an answer in from a task of its own, which can wait whatever the policy. An error says
@@ -173,38 +171,46 @@ impl Outbox {
         recipient: Option<NodeId>,
         body: Body,
     ) -> Result<(), SendError> {
-        self.send_with(OutboxFull::Wait, namespace, recipient, body, None)
-            .await
-            .map(|_| ())
-    }
-
-    async fn send_with(
-        &self,
-        when_full: OutboxFull,
-        namespace: &Namespace,
-        recipient: Option<NodeId>,
-        body: Body,
-        here: Option<&Arc<dyn Local>>,
-    ) -> Result<bool, SendError> {
         let message = self.message(namespace, recipient, body);
         let size = message.size();
-        let permits = self.permits(size);
-        let taken = match self.try_take(permits) {
-            Ok(taken) => taken,
-            Err(Refused::Closed) => return Err(SendError::Closed),
+        let room = self.room(OutboxFull::Wait, self.permits(size));
+        self.put(message, size, room.await?, None).map(|_| ())
+    }
+
+    /// Waits until it is this sender's turn to wait for room. None: nobody waits here.
+    async fn turn(&self) -> Result<Option<SemaphorePermit<'_>>, SendError> {
+        match self.turn.try_acquire() {
+            Ok(turn) => Ok(Some(turn)),
+            Err(_) if self.options.when_full == OutboxFull::Fail => Ok(None),
+            Err(_) => {
+                // Else another thread is just putting its message in.
+                if self.messages.available_permits() == 0 || self.bytes.available_permits() == 0 {
+                    self.counters.full.add(1);
+                }
+                let turn = self.turn.acquire().await;
+                turn.map(Some).map_err(|_| SendError::Closed)
+            }
+        }
+    }
+
+    /// Room for one message. Knows nothing of it, so that who waits is small.
+    async fn room(&self, when_full: OutboxFull, permits: u32) -> Result<Room<'_>, SendError> {
+        match self.try_take(permits) {
+            Ok(room) => Ok(room),
+            Err(Refused::Closed) => Err(SendError::Closed),
             Err(Refused::Full(option)) => {
                 self.counters.full.add(1);
                 match when_full {
-                    OutboxFull::Fail => return Err(SendError::Full { option }),
+                    OutboxFull::Fail => Err(SendError::Full { option }),
                     OutboxFull::Wait => {
                         let closed = |_| SendError::Closed;
                         let one = self.messages.acquire().await.map_err(closed)?;
-                        (one, self.bytes.acquire_many(permits).await.map_err(closed)?)
+                        let bytes = self.bytes.acquire_many(permits).await.map_err(closed)?;
+                        Ok((one, bytes))
                     }
                 }
             }
-        };
-        self.put(message, size, taken, here)
+        }
     }
 
     /// A message larger than the whole queue takes all of it, and so waits until it is alone.
@@ -216,7 +222,7 @@ impl Outbox {
         &self,
         mut message: Message,
         size: usize,
-        (one, bytes): (SemaphorePermit<'_>, SemaphorePermit<'_>),
+        (one, bytes): Room<'_>,
         here: Option<&Arc<dyn Local>>,
     ) -> Result<bool, SendError> {
         let mut queue = self.lock();
@@ -255,10 +261,7 @@ impl Outbox {
         Ok(waits_here)
     }
 
-    fn try_take(
-        &self,
-        permits: u32,
-    ) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), Refused> {
+    fn try_take(&self, permits: u32) -> Result<Room<'_>, Refused> {
         let one = self
             .messages
             .try_acquire()
@@ -470,6 +473,9 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A share in messages and one in bytes.
+type Room<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
 
 enum Refused {
     Full(&'static str),
