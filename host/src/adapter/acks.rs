@@ -118,7 +118,7 @@ impl AckReader {
             .and_then(|id| id.parse().ok())
             .unwrap_or(Sid::ZERO);
         let failure = match ack.data {
-            Ok(payload) => match self.codec.decode(&payload) {
+            Ok(payload) => match self.codec.decode(payload) {
                 Ok(value) => return Some((sid, Ok(value))),
                 Err(error) => decode_error(&error.to_string()),
             },

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     cluster::{
         local::{Local, LocalAck},
-        message::{Broadcast, Namespace, Room, SocketInfo, Target},
+        message::{Broadcast, Namespace, Payload, Room, SocketInfo, Target},
     },
     payload::Codec,
 };
@@ -52,15 +52,16 @@ impl<E: SocketEmitter> Local for LocalNamespace<E> {
         &self.namespace
     }
 
-    fn broadcast(&self, broadcast: &Broadcast) -> usize {
+    fn broadcast(&self, broadcast: Broadcast) -> usize {
         let Some(adapter) = self.adapter.upgrade() else {
             return 0;
         };
-        let Some((selection, packet)) = adapter.receive(broadcast) else {
+        let Broadcast { target, data, .. } = broadcast;
+        let Some((selection, packet)) = adapter.receive(&target, data) else {
             return 0;
         };
         let errors = selection
-            .broadcast(&adapter.local, packet, broadcast.target.volatile)
+            .broadcast(&adapter.local, packet, target.volatile)
             .err();
         let full = |error: &&SocketError| matches!(error, SocketError::InternalChannelFull);
         errors.iter().flatten().filter(full).count()
@@ -75,7 +76,8 @@ impl<E: SocketEmitter> Local for LocalNamespace<E> {
         let Some(adapter) = self.adapter.upgrade() else {
             return nobody();
         };
-        let Some((selection, packet)) = adapter.receive(broadcast) else {
+        let data = broadcast.data.clone();
+        let Some((selection, packet)) = adapter.receive(&broadcast.target, data) else {
             return nobody();
         };
         let (clients, acks) = selection.broadcast_with_ack(&adapter.local, packet, timeout);
@@ -167,15 +169,15 @@ impl<E: SocketEmitter> Local for LocalNamespace<E> {
 
 impl<E: SocketEmitter> Adapter<E> {
     /// Who gets a broadcast of another node, and its packet as this server's parser takes it.
-    fn receive(&self, broadcast: &Broadcast) -> Option<(Selection, Packet)> {
-        let selection = Selection::of_target(&self.local, &broadcast.target);
+    fn receive(&self, target: &Target, data: Payload) -> Option<(Selection, Packet)> {
+        let selection = Selection::of_target(&self.local, target);
         // Transcoding for nobody is dearer than looking.
         if selection == Selection::Nobody
             || (self.codec == Codec::Msgpack && selection.is_empty(&self.local))
         {
             return None;
         }
-        match self.codec.decode(&broadcast.data) {
+        match self.codec.decode(data) {
             Ok(data) => Some((selection, Packet::event(self.local.path().clone(), data))),
             Err(error) => {
                 if let Some(total) = self.unreadable.add(1) {

@@ -26,7 +26,10 @@ mod tests;
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::{
+    future::BoxFuture,
+    stream::{self, StreamExt as _},
+};
 use socketioxide_core::{
     Uid, Value,
     adapter::{
@@ -322,13 +325,7 @@ impl<E: SocketEmitter> Adapter<E> {
         &self,
         packet: Packet,
         opts: BroadcastOptions,
-    ) -> Result<
-        (
-            Delivered,
-            Option<impl Future<Output = Result<(), SendError>> + Send + use<'_, E>>,
-        ),
-        Error,
-    > {
+    ) -> Result<(Delivered, Option<Later<'_>>), Error> {
         let outgoing = self.outgoing(&opts).zip(event_data(&packet).cloned());
         let volatile = opts.has_flag(BroadcastFlags::Volatile);
         let delivered =
@@ -403,6 +400,9 @@ impl<E: SocketEmitter> Adapter<E> {
         }
     }
 }
+
+/// An event that waits for room in the outbox.
+type Later<'a> = BoxFuture<'a, Result<(), SendError>>;
 
 /// What became of a packet on this server: one error for each socket that did not take it.
 type Delivered = Result<(), Vec<SocketError>>;

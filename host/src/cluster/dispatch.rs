@@ -168,7 +168,7 @@ impl Dispatch {
         match body {
             Body::InitialHeartbeat => self.shared.outbox.heartbeat(&namespace),
             Body::Heartbeat | Body::AdapterClose => {}
-            Body::Broadcast(broadcast) => self.broadcast(local, &broadcast, sender),
+            Body::Broadcast(broadcast) => self.broadcast(local, broadcast, sender),
             Body::SocketsJoin { target, rooms } => local.join(&target, &rooms),
             Body::SocketsLeave { target, rooms } => local.leave(&target, &rooms),
             Body::DisconnectSockets { target, close } => local.disconnect(&target, close),
@@ -197,9 +197,9 @@ impl Dispatch {
         }
     }
 
-    fn broadcast(&mut self, local: &dyn Local, broadcast: &Broadcast, sender: NodeId) {
+    fn broadcast(&mut self, local: &dyn Local, broadcast: Broadcast, sender: NodeId) {
         if let Some(request) = &broadcast.request {
-            self.collectors.start(local, broadcast, request, sender);
+            self.collectors.start(local, &broadcast, request, sender);
             return;
         }
         self.shared.packets_dropped(local.broadcast(broadcast));

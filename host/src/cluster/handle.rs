@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use tokio::{
     sync::{OnceCell, mpsc, oneshot, watch},
     task::JoinSet,
@@ -200,8 +201,7 @@ impl Cluster {
         &'a self,
         namespace: &Namespace,
         body: Body,
-    ) -> Result<Result<(), SendError>, impl Future<Output = Result<(), SendError>> + Send + use<'a>>
-    {
+    ) -> Result<Result<(), SendError>, BoxFuture<'a, Result<(), SendError>>> {
         self.shared().outbox.send_now(namespace, body)
     }
 

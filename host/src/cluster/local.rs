@@ -25,7 +25,7 @@ pub trait Local: Send + Sync + 'static {
 
     /// Gives an event to the local sockets that match. Returns how many packets had to be dropped
     /// because a socket's buffer was full.
-    fn broadcast(&self, broadcast: &Broadcast) -> usize;
+    fn broadcast(&self, broadcast: Broadcast) -> usize;
 
     /// Gives an event to the local sockets that match and returns how many there are and what
     /// they acknowledge. The stream ends after `timeout` at the latest.

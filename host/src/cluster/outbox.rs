@@ -22,7 +22,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 
 use super::{
@@ -111,15 +111,15 @@ impl Outbox {
     }
 
     /// The same in two steps: if there is no room, or others wait for it, what has to be waited for.
+    /// It stands in a box, so that whoever need not wait carries no room for it.
     pub(super) fn send_now<'a>(
         &'a self,
         namespace: &Namespace,
         body: Body,
-    ) -> Result<Result<(), SendError>, impl Future<Output = Result<(), SendError>> + Send + use<'a>>
-    {
+    ) -> Result<Result<(), SendError>, BoxFuture<'a, Result<(), SendError>>> {
         let later = |body| {
             let sent = self.send_in_turn(namespace, body, None);
-            sent.map(|sent| sent.map(|_| ()))
+            sent.map(|sent| sent.map(|_| ())).boxed()
         };
         if self.turn.available_permits() == 0 {
             return Err(later(body));

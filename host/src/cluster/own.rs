@@ -53,7 +53,7 @@ fn keeps_order(body: &Body) -> bool {
 fn act(local: &dyn Local, body: &Body) -> usize {
     match body {
         Body::Broadcast(broadcast) if broadcast.request.is_none() => {
-            return local.broadcast(broadcast);
+            return local.broadcast(broadcast.clone());
         }
         Body::SocketsJoin { target, rooms } => local.join(target, rooms),
         Body::SocketsLeave { target, rooms } => local.leave(target, rooms),

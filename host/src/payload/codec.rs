@@ -35,15 +35,15 @@ impl Codec {
     ///
     /// The common form is checked for what could break up a client's frames, not parsed: the
     /// receiver of the text does that.
-    pub(crate) fn decode(self, payload: &Payload) -> Result<Value, PayloadError> {
+    pub(crate) fn decode(self, payload: Payload) -> Result<Value, PayloadError> {
         check_array(&payload.json)?;
         match self {
             Self::Common => {
-                let attachments = (!payload.attachments.is_empty())
-                    .then(|| VecDeque::from(payload.attachments.clone()));
-                Ok(Value::Str(payload.json.clone(), attachments))
+                let Payload { json, attachments } = payload;
+                let attachments = (!attachments.is_empty()).then(|| VecDeque::from(attachments));
+                Ok(Value::Str(json, attachments))
             }
-            Self::Msgpack => msgpack::from_json(payload).map(|bytes| Value::Bytes(bytes.into())),
+            Self::Msgpack => msgpack::from_json(&payload).map(|bytes| Value::Bytes(bytes.into())),
         }
     }
 }
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(payload.json.as_ptr(), json.as_ptr());
         assert_eq!(payload.attachments[0].as_ptr(), parts[0].as_ptr());
         assert_eq!(payload.attachments.len(), 3);
-        assert_eq!(Codec::Common.decode(&payload).unwrap(), value);
+        assert_eq!(Codec::Common.decode(payload.clone()).unwrap(), value);
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
         let payload = encode(value.clone()).unwrap();
         assert_eq!(payload, Payload::text("[\"event\",\"x\"]"));
         assert_eq!(
-            Codec::Common.decode(&payload).unwrap(),
+            Codec::Common.decode(payload.clone()).unwrap(),
             Value::Str(payload.json, None)
         );
     }
@@ -180,14 +180,14 @@ mod tests {
     fn what_one_parser_writes_the_other_reads() {
         for with_event in [Some("event"), None] {
             let written = CommonParser.encode_value(&args(), with_event).unwrap();
-            let mut read = Codec::Msgpack.decode(&encode(written).unwrap()).unwrap();
+            let mut read = Codec::Msgpack.decode(encode(written).unwrap()).unwrap();
             let back: Args = MsgPackParser
                 .decode_value(&mut read, with_event.is_some())
                 .unwrap();
             assert_eq!(back, args());
 
             let written = MsgPackParser.encode_value(&args(), with_event).unwrap();
-            let mut read = Codec::Common.decode(&encode(written).unwrap()).unwrap();
+            let mut read = Codec::Common.decode(encode(written).unwrap()).unwrap();
             let back: Args = CommonParser
                 .decode_value(&mut read, with_event.is_some())
                 .unwrap();
@@ -199,7 +199,7 @@ mod tests {
     fn msgpack_bytes_come_back_as_they_were() {
         let written = MsgPackParser.encode_value(&args(), Some("event")).unwrap();
         let read = Codec::Msgpack
-            .decode(&encode(written.clone()).unwrap())
+            .decode(encode(written.clone()).unwrap())
             .unwrap();
         assert_eq!(read, written);
     }
@@ -219,14 +219,14 @@ mod tests {
         ] {
             let payload = encode(value.clone()).unwrap();
             assert!(payload.attachments.is_empty());
-            assert_eq!(codec.decode(&payload).unwrap(), value);
+            assert_eq!(codec.decode(payload.clone()).unwrap(), value);
         }
     }
 
     #[test]
     fn text_that_could_break_frames_is_refused_by_both() {
         for codec in [Codec::Common, Codec::Msgpack] {
-            let decode = |json: &str| codec.decode(&Payload::text(Str::from(json.to_owned())));
+            let decode = |json: &str| codec.decode(Payload::text(Str::from(json.to_owned())));
             assert!(matches!(decode("{}"), Err(PayloadError::NotAnArray)));
             assert!(matches!(decode(""), Err(PayloadError::NotAnArray)));
             assert!(matches!(

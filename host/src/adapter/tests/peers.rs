@@ -83,14 +83,14 @@ async fn only_packets_for_full_buffers_count_as_dropped() {
     let (anna, local, [a, b]) = server().await;
     anna.stub.state().full.insert(a);
     anna.stub.state().closed.insert(b);
-    assert_eq!(local.broadcast(&event(Target::default())), 1);
-    assert_eq!(local.broadcast(&event(rooms(&[a.as_str(), b.as_str()]))), 1);
-    assert_eq!(local.broadcast(&event(rooms(&[b.as_str()]))), 0);
+    assert_eq!(local.broadcast(event(Target::default())), 1);
+    assert_eq!(local.broadcast(event(rooms(&[a.as_str(), b.as_str()]))), 1);
+    assert_eq!(local.broadcast(event(rooms(&[b.as_str()]))), 0);
     let volatile = Target {
         volatile: true,
         ..Target::default()
     };
-    assert_eq!(local.broadcast(&event(volatile)), 0);
+    assert_eq!(local.broadcast(event(volatile)), 0);
     assert_eq!(anna.stub.state().volatile, 2);
 }
 
@@ -145,7 +145,7 @@ async fn a_namespace_whose_server_is_gone_is_empty() {
     let cluster = anna.cluster.clone();
     anna.adapter.close().await.unwrap();
     drop(anna);
-    assert_eq!(local.broadcast(&event(Target::default())), 0);
+    assert_eq!(local.broadcast(event(Target::default())), 0);
     assert_eq!(
         local
             .broadcast_with_ack(&event(Target::default()), Duration::ZERO)

@@ -239,7 +239,6 @@ impl Shared {
                     self.health.up();
                     let open_at = since + hold.take().unwrap_or_default();
                     let trouble = self.session(wire, open_at).await;
-                    self.health.lost(&trouble);
                     if since.elapsed() >= STABLE_AFTER {
                         backoff = Backoff::new();
                         self.state.send_replace(State::Connecting);
@@ -279,6 +278,8 @@ impl Shared {
         // Nobody is to find this session any more; why it ended is told in a moment.
         self.state.send_replace(State::Connecting);
         jobs.close();
+        // Before anybody is told of it who might ask.
+        self.health.lost(&trouble);
         session.fail_all(&trouble);
         while let Some(job) = jobs.recv().await {
             if let Some(done) = job.done {

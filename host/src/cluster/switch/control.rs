@@ -86,7 +86,7 @@ impl Local for Nobody {
         &self.0
     }
 
-    fn broadcast(&self, _: &Broadcast) -> usize {
+    fn broadcast(&self, _: Broadcast) -> usize {
         0
     }
 

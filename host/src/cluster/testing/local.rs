@@ -103,7 +103,7 @@ impl Local for FakeLocal {
         &self.namespace
     }
 
-    fn broadcast(&self, broadcast: &Broadcast) -> usize {
+    fn broadcast(&self, broadcast: Broadcast) -> usize {
         let text = broadcast.data.json.to_string();
         self.story.lock().unwrap().push(text.clone());
         self.texts.lock().unwrap().push(text);
