@@ -182,7 +182,7 @@ impl Local for Noted {
         &ROOT
     }
 
-    fn broadcast(&self, broadcast: &Broadcast) -> usize {
+    fn broadcast(&self, broadcast: Broadcast) -> usize {
         let text = broadcast.data.json.to_string();
         self.0.lock().unwrap().push(text);
         0

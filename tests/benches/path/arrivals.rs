@@ -120,10 +120,10 @@ impl Local for Arrivals {
         &self.namespace
     }
 
-    fn broadcast(&self, broadcast: &Broadcast) -> usize {
+    fn broadcast(&self, broadcast: Broadcast) -> usize {
         // Only the inbox calls this, one message after the other.
         let before = self.arrived.fetch_add(1, Ordering::SeqCst);
-        let in_order = index(broadcast) == Some(before);
+        let in_order = index(&broadcast) == Some(before);
         if !in_order {
             self.disordered.store(true, Ordering::SeqCst);
         }
@@ -138,7 +138,7 @@ impl Local for Arrivals {
         broadcast: &Broadcast,
         _timeout: Duration,
     ) -> (u32, BoxStream<'static, LocalAck>) {
-        self.broadcast(broadcast);
+        self.broadcast(broadcast.clone());
         (0, stream::empty().boxed())
     }
 

@@ -56,7 +56,7 @@ impl Local for Gaps {
         self.arrivals.namespace()
     }
 
-    fn broadcast(&self, broadcast: &Broadcast) -> usize {
+    fn broadcast(&self, broadcast: Broadcast) -> usize {
         {
             let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();

@@ -91,8 +91,8 @@ impl Local for Gaps {
         &self.namespace
     }
 
-    fn broadcast(&self, broadcast: &Broadcast) -> usize {
-        let Some((id, number)) = read(broadcast) else {
+    fn broadcast(&self, broadcast: Broadcast) -> usize {
+        let Some((id, number)) = read(&broadcast) else {
             self.faults.fetch_add(1, Ordering::Relaxed);
             return 0;
         };
@@ -117,7 +117,7 @@ impl Local for Gaps {
         broadcast: &Broadcast,
         _timeout: Duration,
     ) -> (u32, BoxStream<'static, LocalAck>) {
-        self.broadcast(broadcast);
+        self.broadcast(broadcast.clone());
         (0, stream::empty().boxed())
     }
 
