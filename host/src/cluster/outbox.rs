@@ -194,7 +194,7 @@ impl Outbox {
     }
 
     /// Room for one message. Knows nothing of it, so that who waits is small.
-    async fn room(&self, when_full: OutboxFull, permits: u32) -> Result<Room<'_>, SendError> {
+    async fn room(&self, when_full: OutboxFull, permits: u32) -> Result<Taken<'_>, SendError> {
         match self.try_take(permits) {
             Ok(room) => Ok(room),
             Err(Refused::Closed) => Err(SendError::Closed),
@@ -222,7 +222,7 @@ impl Outbox {
         &self,
         mut message: Message,
         size: usize,
-        (one, bytes): Room<'_>,
+        (one, bytes): Taken<'_>,
         here: Option<&Arc<dyn Local>>,
     ) -> Result<bool, SendError> {
         let mut queue = self.lock();
@@ -261,7 +261,7 @@ impl Outbox {
         Ok(waits_here)
     }
 
-    fn try_take(&self, permits: u32) -> Result<Room<'_>, Refused> {
+    fn try_take(&self, permits: u32) -> Result<Taken<'_>, Refused> {
         let one = self
             .messages
             .try_acquire()
@@ -474,8 +474,8 @@ impl Outbox {
     }
 }
 
-/// A share in messages and one in bytes.
-type Room<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
+/// Room for one message: a share in messages, and one in bytes.
+type Taken<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
 
 enum Refused {
     Full(&'static str),

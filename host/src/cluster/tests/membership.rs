@@ -52,6 +52,25 @@ async fn a_node_that_says_goodbye_or_is_reported_gone_leaves_at_once() {
     drop((b, c));
 }
 
+/// All of it arrives at once.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_heard_again_right_after_it_was_gone_is_back() {
+    for gone in [None, Some(Event::NodeLeft(NodeId::from("x")))] {
+        let hub = Hub::default();
+        let a = hub.join("a", Default::default());
+        let here = a.enter(FakeLocal::new("/"));
+        eventually("a listens", || !a.wire.sent_kinds().is_empty()).await;
+        hub.say("x", text_broadcast("before"));
+        match &gone {
+            Some(reported) => hub.deliver(reported),
+            None => hub.say("x", Body::AdapterClose),
+        }
+        hub.say("x", text_broadcast("after"));
+        eventually("both have arrived", || here.count_texts() == 2).await;
+        assert_eq!(a.cluster.server_count(&root()), 2, "{gone:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn leaving_one_namespace_keeps_the_node_in_the_others() {
     let hub = Hub::default();

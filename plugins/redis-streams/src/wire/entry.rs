@@ -4,15 +4,15 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use switchboard_plugin::{
-    types::{Body, Broadcast, Message, Payload, Target},
+    types::{Body, Broadcast, Message},
     wire::{
-        Cursor, Format, MAX_DEPTH, MAX_MESSAGE_BYTES, MAX_NODE_ID_BYTES, Rejected, WireError,
-        envelope, json,
+        Cursor, Format, MAX_MESSAGE_BYTES, MAX_NODE_ID_BYTES, Rejected, WireError, envelope, json,
     },
 };
 
 use super::{
     base64,
+    events::Events,
     mark::{self, Mark, Seen},
     plaintext,
 };
@@ -30,17 +30,10 @@ pub const TYPE: &[u8] = b"type";
 pub const DATA: &[u8] = b"data";
 
 /// What [`TYPE`] says of an event for clients: what a restore looks for, as text.
-const BROADCAST: &[u8] = b"3";
+pub(super) const BROADCAST: &[u8] = b"3";
 /// Read as a number it is the same, so receivers take it for such an event; a restore, Node's too,
 /// does not. For events that must not be replayed: with acknowledgement, and volatile ones.
 const BROADCAST_NOT_REPLAYED: &str = "03";
-
-/// How the data of an event begins before what is sent, and goes on behind it, where Node's adapter or
-/// ours has written it.
-const USUAL_BEGINNING: &str = r#"{"packet":{"type":2,"data":"#;
-const USUAL_MIDDLE: &str = r#"},"opts":"#;
-/// Longer options are not worth being kept.
-const MAX_KEPT_OPTS_BYTES: usize = 512;
 
 /// What is written of a message, beside its sender and its namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,9 +190,7 @@ pub struct Reader {
     node: String,
     entered: HashSet<String>,
     seen: Seen,
-    /// The last options that ended an event, and what they are: events that follow each other mostly have the
-    /// same ones.
-    last_opts: Option<(String, Target)>,
+    events: Events,
 }
 
 impl Reader {
@@ -209,7 +200,7 @@ impl Reader {
             node: node.to_owned(),
             entered: HashSet::new(),
             seen: Seen::default(),
-            last_opts: None,
+            events: Events::default(),
         }
     }
 
@@ -221,18 +212,6 @@ impl Reader {
     /// The opposite of [`Self::enter`].
     pub fn leave(&mut self, namespace: &str) {
         self.entered.remove(namespace);
-    }
-
-    fn keep_opts(&mut self, opts: &str, event: &Broadcast) {
-        let last = self.last_opts.as_ref();
-        if last.is_some_and(|(known, _)| known == opts) || opts.len() > MAX_KEPT_OPTS_BYTES {
-            return;
-        }
-        // What stands behind them may be the event's own.
-        let mut reader = json::Reader::new(opts);
-        if reader.skip(MAX_DEPTH).is_ok() && opts.get(reader.position()..) == Some("}") {
-            self.last_opts = Some((opts.to_owned(), event.target.clone()));
-        }
     }
 
     /// Reads one entry; `stream` tells streams apart. None: there is nothing to do (this node's
@@ -259,14 +238,7 @@ impl Reader {
             Some(uid) if uid.len() > MAX_NODE_ID_BYTES => return Err(WireError::LongNodeId),
             Some(uid) => String::from_utf8_lossy(uid),
         };
-        let usual = parts.usual_event();
-        let body = match usual.and_then(|usual| usual.read(self.last_opts.as_ref()?)) {
-            Some(event) => Some(Body::Broadcast(event)),
-            None => parts.read_body()?,
-        };
-        if let (Some(Usual { opts, .. }), Some(Body::Broadcast(event))) = (usual, &body) {
-            self.keep_opts(opts, event);
-        }
+        let body = self.events.read(parts)?;
         Ok(body.map(|body| Message {
             namespace: namespace.to_owned(),
             sender: sender.into_owned(),
@@ -276,49 +248,10 @@ impl Reader {
     }
 }
 
-/// An event whose data is written as usual.
-#[derive(Debug, Clone, Copy)]
-struct Usual<'a> {
-    /// What is sent.
-    event: &'a str,
-    /// The options, and what ends the data.
-    opts: &'a str,
-}
-
-impl<'a> Parts<'a> {
-    /// None: it is another message, or written otherwise, or something is wrong with it.
-    fn usual_event(&self) -> Option<Usual<'a>> {
-        let is_event = self.kind == Some(BROADCAST);
-        let data = self
-            .data
-            .filter(|data| is_event && data.len() <= MAX_MESSAGE_BYTES)?;
-        let rest = std::str::from_utf8(data).ok()?;
-        let rest = rest.strip_prefix(USUAL_BEGINNING)?;
-        let mut reader = json::Reader::new(rest);
-        let event = reader.skip(MAX_DEPTH).ok()?;
-        let opts = rest.get(reader.position()..)?.strip_prefix(USUAL_MIDDLE)?;
-        event.starts_with('[').then_some(Usual { event, opts })
-    }
-}
-
-impl Usual<'_> {
-    fn read(&self, (opts, target): &(String, Target)) -> Option<Broadcast> {
-        (opts == self.opts).then(|| Broadcast {
-            target: target.clone(),
-            data: Payload {
-                json: self.event.to_owned(),
-                attachments: Vec::new(),
-            },
-            packet_id: None,
-            request: None,
-        })
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use switchboard_plugin::types::Query;
+    use switchboard_plugin::types::{Payload, Query, Target};
 
     use super::*;
 
@@ -522,56 +455,6 @@ mod tests {
             target: target(false),
         });
         assert!(matches!(write(&body, false), Err(Rejected::NoSuchForm(_))));
-    }
-
-    #[test]
-    fn what_is_read_the_usual_way_is_what_is_read_any_way() {
-        let data = written_event();
-        let text = |event: &Broadcast| format!("{event:?}");
-        fn parts(data: &[u8]) -> Parts<'_> {
-            Parts {
-                kind: Some(BROADCAST),
-                data: Some(data),
-                ..Parts::default()
-            }
-        }
-        let any = |data: &[u8]| match parts(data).read_body() {
-            Ok(Some(Body::Broadcast(event))) => Some(event),
-            _ => None,
-        };
-        let mut quickly = 0;
-        let mut check = |data: &[u8], last: &(String, Target)| {
-            let usual = parts(data).usual_event();
-            if let Some(event) = usual.and_then(|usual| usual.read(last)) {
-                quickly += 1;
-                assert_eq!(Some(text(&event)), any(data).as_ref().map(text));
-            }
-        };
-        let last = {
-            let mut reader = reader();
-            let mut fields = parts(&data);
-            fields.nsp = Some(b"/");
-            reader.read(0, &fields).unwrap().unwrap();
-            reader.last_opts.unwrap()
-        };
-        for at in 0..data.len() {
-            for byte in 0..=255 {
-                let mut data = data.clone();
-                data[at] = byte;
-                check(&data, &last);
-            }
-            check(&data[..at], &last);
-            check(&[&data[..at], b" ", &data[at..]].concat(), &last);
-        }
-        assert!(quickly > data.len(), "other letters in texts, at least");
-    }
-
-    fn written_event() -> Vec<u8> {
-        let mut event = event(false, None, &[]);
-        if let Body::Broadcast(event) = &mut event {
-            event.data.json = r#"["e",{"k":[1,"é"]}]"#.to_owned();
-        }
-        write(&event, false).unwrap().data.unwrap()
     }
 
     #[test]

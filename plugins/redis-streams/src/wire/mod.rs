@@ -13,6 +13,7 @@
 
 pub mod base64;
 pub mod entry;
+mod events;
 pub mod mark;
 pub mod names;
 mod plaintext;

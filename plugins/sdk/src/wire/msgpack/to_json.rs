@@ -32,9 +32,10 @@ pub struct Json {
     attachments: Vec<Vec<u8>>,
 }
 
-/// A value is measured before it is read, so that its text has room from the beginning; what can be no
-/// longer than this has room at once.
-const MEASURED_FROM: usize = 1024;
+/// A value is measured before it is read, so that its text has room from the beginning. One that can be no
+/// longer than this has room for so much: little enough that many small ones hold no more than a small
+/// multiple of what was sent.
+const MEASURED_FROM: usize = 256;
 
 type Result<T> = std::result::Result<T, WireError>;
 
