@@ -68,6 +68,9 @@ async fn a_node_that_is_heard_again_right_after_it_was_gone_is_back() {
         hub.say("x", text_broadcast("after"));
         eventually("both have arrived", || here.count_texts() == 2).await;
         assert_eq!(a.cluster.server_count(&root()), 2, "{gone:?}");
+        hub.say("x", text_broadcast("last"));
+        hub.say("x", Body::AdapterClose);
+        eventually("x is gone", || a.cluster.server_count(&root()) == 1).await;
     }
 }
 
