@@ -260,6 +260,12 @@ impl Cluster {
         self.shared().nodes.listen_to_control()
     }
 
+    /// Says for how many packets each socket of this server has room; see
+    /// [`InboxOptions::slice`](super::InboxOptions::slice).
+    pub(crate) fn sockets_hold(&self, packets: usize) {
+        self.shared().sockets_hold(packets);
+    }
+
     /// A snapshot of what is counted.
     pub fn stats(&self) -> Stats {
         self.shared().stats()

@@ -119,7 +119,7 @@ impl Inbox {
         for event in events {
             self.dispatch.event(event);
             self.in_slice += 1;
-            if self.in_slice >= self.shared.options.inbox.slice {
+            if self.in_slice >= self.shared.slice() {
                 self.in_slice = 0;
                 self.dispatch.reap();
                 yield_now().await;

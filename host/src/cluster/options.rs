@@ -124,9 +124,10 @@ pub enum OutboxFull {
 #[serde(default, deny_unknown_fields)]
 pub struct InboxOptions {
     /// Messages handled in one go; then the sockets' writers get a turn to drain their buffers.
-    /// Keep it below the per-socket buffer of the Socket.IO server (128 packets by default).
-    /// Default 64.
-    pub slice: usize,
+    /// Keep it below the per-socket buffer of the Socket.IO server (`max_buffer_size`, 128 packets
+    /// by default). Unset: half of that buffer, at most 512, once the server is attached to its
+    /// board; 64 before.
+    pub slice: Option<usize>,
     /// Events asked of the transport at one time. Default 512.
     pub max_events: usize,
     /// How long one poll of the transport waits. Default 10 s.
@@ -209,7 +210,7 @@ impl Default for OutboxOptions {
 impl Default for InboxOptions {
     fn default() -> Self {
         Self {
-            slice: 64,
+            slice: None,
             max_events: 512,
             poll_timeout: Duration::from_secs(10),
         }
@@ -257,7 +258,7 @@ impl ClusterOptions {
             ("outbox.batch_max_bytes", outbox.batch_max_bytes),
             ("outbox.max_answers", outbox.max_answers),
             ("outbox.max_answer_bytes", outbox.max_answer_bytes),
-            ("inbox.slice", inbox.slice),
+            ("inbox.slice", inbox.slice.unwrap_or(1)),
             ("inbox.max_events", inbox.max_events),
         ] {
             if value == 0 {
@@ -341,11 +342,11 @@ impl ClusterOptions {
             &mut self.outbox.batch_max_bytes,
             &mut self.outbox.max_answers,
             &mut self.outbox.max_answer_bytes,
-            &mut self.inbox.slice,
             &mut self.inbox.max_events,
         ] {
             *value = (*value).clamp(1, u32::MAX as usize);
         }
+        self.inbox.slice = self.inbox.slice.map(|slice| slice.max(1));
         for value in [
             &mut self.heartbeat_interval,
             &mut self.heartbeat_timeout,

@@ -209,9 +209,9 @@ impl PublishTask {
     /// Lets the messages whose fate is known act on this server and takes them off the front, at
     /// the pace of the local sockets. Dropping the future leaves the others for the next call.
     async fn settle(&mut self) {
-        let slice = self.shared.options.inbox.slice;
+        let slice = self.shared.slice();
         while !self.fates.is_empty() {
-            let n = self.fates.len().min(slice - self.in_slice);
+            let n = self.fates.len().min(slice.saturating_sub(self.in_slice));
             for (at, fate) in self.fates.drain(..n).enumerate() {
                 self.shared.settle(&mut self.batch, at, fate);
             }

@@ -37,7 +37,14 @@ pub(super) struct Shared {
     pub(super) handlers: Handlers,
     pub(super) call_load: Arc<CallLoad>,
     packet_drops: Throttle,
+    /// See [`Shared::slice`].
+    slice: AtomicUsize,
 }
+
+/// Half of the smallest default buffer of a socket.
+const DEFAULT_SLICE: usize = 64;
+/// Beyond this nothing is gained, and sockets would wait for the first packet.
+const MAX_OWN_SLICE: usize = 512;
 
 /// A number that goes up and down.
 #[derive(Debug, Default)]
@@ -78,9 +85,23 @@ impl Shared {
             handlers: Handlers::default(),
             call_load: Arc::default(),
             packet_drops: Throttle::default(),
+            slice: AtomicUsize::new(options.inbox.slice.unwrap_or(DEFAULT_SLICE)),
             counters,
             node,
             options,
+        }
+    }
+
+    /// How many messages may be handled in one go, before the sockets' writers get a turn.
+    pub(super) fn slice(&self) -> usize {
+        self.slice.load(Ordering::Relaxed)
+    }
+
+    /// The server's sockets have room for so many packets each.
+    pub(super) fn sockets_hold(&self, packets: usize) {
+        if self.options.inbox.slice.is_none() {
+            let slice = (packets / 2).clamp(1, MAX_OWN_SLICE);
+            self.slice.store(slice, Ordering::Relaxed);
         }
     }
 
@@ -126,5 +147,39 @@ impl Shared {
             last_poll_error: self.poll_health.last_error(),
             ..self.counters.snapshot()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::options::InboxOptions;
+
+    fn shared(slice: Option<usize>) -> Shared {
+        let inbox = InboxOptions {
+            slice,
+            ..InboxOptions::default()
+        };
+        let options = ClusterOptions {
+            inbox,
+            ..ClusterOptions::default()
+        };
+        Shared::new(NodeId::from("a"), options.normalised())
+    }
+
+    #[test]
+    fn a_slice_fits_into_the_buffers_of_the_sockets_unless_it_is_configured() {
+        let shared = |slice| {
+            let shared = shared(slice);
+            [None, Some(128), Some(1024), Some(1 << 20), Some(1), Some(0)].map(|packets| {
+                packets
+                    .iter()
+                    .for_each(|packets| shared.sockets_hold(*packets));
+                shared.slice()
+            })
+        };
+        assert_eq!(shared(None), [64, 64, 512, 512, 1, 1]);
+        assert_eq!(shared(Some(7)), [7; 6]);
+        assert_eq!(shared(Some(0)), [1; 6]);
     }
 }

@@ -10,7 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{
     limits::{Limiter, Limits, MemoryExceeded},
-    meter::{CpuExceeded, CpuMeter},
+    meter::{CpuExceeded, CpuMeter, Spent},
     stdio::{LineSink, LineStream},
 };
 
@@ -20,6 +20,10 @@ const MAX_COPIED_BYTES: usize = 80 << 20;
 
 /// Resource handles that a guest may hold at once.
 const MAX_RESOURCES: usize = 1024;
+
+/// CPU time in one go after which a guest lets others on its thread have their turn, when an epoch
+/// ends.
+const YIELD_AFTER: Duration = Duration::from_millis(1);
 
 /// Why an instance is dead. Its own fault; nothing of it is left.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,11 +129,16 @@ impl<X: Send + 'static> Guest<X> {
         let meter = Arc::new(CpuMeter::default());
         let elapsed = Arc::clone(&meter);
         store.epoch_deadline_callback(move |_| {
-            if elapsed.elapsed() > limits.cpu {
+            let Spent { call, poll } = elapsed.spent();
+            if call > limits.cpu {
                 return Err(CpuExceeded { limit: limits.cpu }.into());
             }
-            // Others on this thread get their turn, however busy the guest is.
-            Ok(UpdateDeadline::Yield(1))
+            // Others on this thread get their turn, however busy the guest is. Epochs pass while it
+            // waits, too: one that has only just been woken has had nobody waiting for it yet.
+            Ok(match poll >= YIELD_AFTER {
+                true => UpdateDeadline::Yield(1),
+                false => UpdateDeadline::Continue(1),
+            })
         });
         store.set_epoch_deadline(1);
 

@@ -28,11 +28,23 @@ pub(super) struct CpuMeter {
     started_ns: AtomicU64,
 }
 
+/// CPU time until now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spent {
+    /// Of the whole call.
+    pub(super) call: Duration,
+    /// Since it was woken last.
+    pub(super) poll: Duration,
+}
+
 impl CpuMeter {
-    /// CPU time of the call so far. Only meaningful inside a poll of [`Metered`].
-    pub(super) fn elapsed(&self) -> Duration {
+    /// What the call in progress has used. Only meaningful inside a poll of [`Metered`].
+    pub(super) fn spent(&self) -> Spent {
         let running = thread_cpu_ns().saturating_sub(self.started_ns.load(Ordering::Relaxed));
-        Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed) + running)
+        Spent {
+            call: Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed) + running),
+            poll: Duration::from_nanos(running),
+        }
     }
 
     /// Measures a call from its first poll on.
@@ -98,23 +110,22 @@ mod tests {
         let worked = meter
             .meter(async move {
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                let waited = seen.elapsed();
+                let waited = seen.spent();
                 let mut sum = 0u64;
-                while seen.elapsed() < waited + Duration::from_millis(20) {
+                while seen.spent().call < waited.call + Duration::from_millis(20) {
                     sum = std::hint::black_box(sum.wrapping_add(1));
                 }
-                (waited, seen.elapsed())
+                (waited, seen.spent())
             })
             .await;
+        let (waited, worked) = worked;
         assert!(
-            worked.0 < Duration::from_millis(100),
-            "waiting counted: {:?}",
-            worked.0
+            waited.call < Duration::from_millis(100),
+            "waiting counted: {waited:?}"
         );
         assert!(
-            worked.1 >= Duration::from_millis(20),
-            "working did not count: {:?}",
-            worked.1
+            worked.call >= Duration::from_millis(20) && worked.poll <= worked.call,
+            "working did not count: {worked:?}"
         );
     }
 }

@@ -1,16 +1,14 @@
 //! The way in: a plugin's `subscriber`, as the cluster core's inbox polls it.
 //!
-//! The instance lives in a task of its own. A poll whose future is dropped goes on there, and its
-//! events wait for the next poll; a namespace that is entered wakes the instance out of its wait.
-//! Two slots, one for a command and one for polled events, are all that is ever queued.
+//! The instance works on the task of whoever asks it, so that what arrives wakes one task on its way to
+//! the local sockets. A call cannot be broken off without killing the instance: one whose future is
+//! dropped is kept, and goes on when something is asked the next time; the events of such a poll are
+//! handed out by the next one. An upgrade is taken in between two calls.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, mem, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     from_guest,
@@ -31,8 +29,9 @@ use crate::{
     runtime::{Fault, Guest},
 };
 
-/// Commands that wait for the instance. The inbox sends one at a time, and an upgrade another one.
-const MAX_COMMANDS: usize = 4;
+/// Upgrades that may wait for the instance. They come one at a time; another one may have been given
+/// up by whoever asked for it.
+const MAX_SUCCESSORS: usize = 2;
 
 /// How long a poll may take beyond what it was asked to wait, before it counts as stuck.
 const POLL_GRACE: Duration = Duration::from_secs(10);
@@ -41,28 +40,10 @@ const POLL_GRACE: Duration = Duration::from_secs(10);
 /// than any call may: nothing is taken from the backend meanwhile.
 const HANDOVER_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the task is asked to do.
-enum Command {
-    Poll {
-        timeout: Duration,
-        max_events: u32,
-        reply: oneshot::Sender<Polled>,
-    },
-    Enter {
-        namespace: Namespace,
-        reply: oneshot::Sender<Result<(), Failure>>,
-    },
-    Leave {
-        namespace: Namespace,
-        reply: oneshot::Sender<()>,
-    },
-    Upgrade {
-        candidate: Candidate,
-        reply: oneshot::Sender<Upgraded>,
-    },
-    Close {
-        reply: oneshot::Sender<()>,
-    },
+/// One that is to take over, and who wants to know whether it has.
+struct Successor {
+    candidate: Candidate,
+    reply: oneshot::Sender<Upgraded>,
 }
 
 /// The instance that was at work before, to be dropped where that delays nobody.
@@ -70,23 +51,43 @@ type Upgraded = Result<Option<Live<Exports>>, Away>;
 
 type Polled = Result<Vec<Event>, Failure>;
 
+/// A call into the instance, which gives it back.
+type Call = BoxFuture<'static, (Box<Worker>, Outcome)>;
+
+/// What a call came to.
+enum Outcome {
+    Polled(Polled),
+    Entered(Result<(), Failure>),
+    Done,
+}
+
+enum Work {
+    Idle(Box<Worker>),
+    /// It waits for events, in whatever its plugin waits.
+    Polling(Call),
+    Busy(Call),
+    /// Closed.
+    Over,
+}
+
 /// A plugin's way in.
 pub(crate) struct PluginSubscriber {
-    commands: mpsc::Sender<Command>,
-    /// The poll that is still running in the task, if its future was dropped.
-    polling: Option<oneshot::Receiver<Polled>>,
+    work: Work,
+    /// What a poll brought that nobody waited for any more.
+    polled: Option<Polled>,
+    successors: mpsc::Receiver<Successor>,
+    /// Its turn comes when the call in progress has ended.
+    successor: Option<Successor>,
+    seat: SubscriberSeat,
     wake: Arc<Wake>,
     relief: Arc<Wake>,
-    status: Arc<InstanceStatus>,
-    task: JoinHandle<()>,
 }
 
 /// What an upgrade needs of a way in.
 #[derive(Clone)]
 pub(super) struct SubscriberSeat {
-    commands: mpsc::Sender<Command>,
+    successors: mpsc::Sender<Successor>,
     wake: Arc<Wake>,
-    relief: Arc<Wake>,
     pub(super) status: Arc<InstanceStatus>,
 }
 
@@ -96,94 +97,159 @@ impl SubscriberSeat {
         Candidate::new(plugin, Role::Subscriber, &self.wake).await
     }
 
-    /// Opens it between two polls and lets it take over; if it does not open, the one before goes
-    /// on. None: the way in is closed.
+    /// Has it opened between two polls and lets it take over; if it does not open, the one before
+    /// goes on. Waits until the way in is polled. None: it is closed.
     pub(super) async fn hand_over(&self, candidate: Candidate) -> Option<Result<(), Away>> {
         let (reply, answer) = oneshot::channel();
-        // Room first: who is woken must find the command, or nobody would end the wake-up.
-        let room = self.commands.reserve().await.ok()?;
-        self.relief.wake();
-        self.wake.wake();
-        room.send(Command::Upgrade { candidate, reply });
+        let successor = Successor { candidate, reply };
+        self.successors.send(successor).await.ok()?;
         let upgraded = answer.await.ok()?;
         Some(upgraded.map(drop))
     }
 }
 
 impl PluginSubscriber {
-    /// Starts the task and opens the instance for the first time. A backend that is away is no
-    /// error: the polls say so until it is back.
+    /// Opens the instance for the first time. A backend that is away is no error: the polls say so
+    /// until it is back.
     pub(crate) async fn open(plugin: Arc<TransportPlugin>) -> Result<Self, TransportError> {
         let name = plugin.name.clone();
-        let mut worker = Worker {
+        let mut worker = Box::new(Worker {
             keeper: Keeper::new(plugin, Role::Subscriber).starting(),
             namespaces: BTreeSet::new(),
             resume_from: None,
-        };
+        });
         if let Err(away) = worker.live().await {
             first_open(name, away)?;
         }
         worker.keeper.started();
-        let (commands, queue) = mpsc::channel(MAX_COMMANDS);
+        let (sender, successors) = mpsc::channel(MAX_SUCCESSORS);
         let wake = Arc::clone(&worker.keeper.wake);
-        let relief = worker.keeper.relief();
-        let status = worker.keeper.status();
-        let task = tokio::spawn(worker.run(queue));
         Ok(Self {
-            commands,
-            polling: None,
+            polled: None,
+            successors,
+            successor: None,
+            seat: SubscriberSeat {
+                successors: sender,
+                wake: Arc::clone(&wake),
+                status: worker.keeper.status(),
+            },
             wake,
-            relief,
-            status,
-            task,
+            relief: worker.keeper.relief(),
+            work: Work::Idle(worker),
         })
     }
 
     pub(crate) fn status(&self) -> Arc<InstanceStatus> {
-        Arc::clone(&self.status)
+        Arc::clone(&self.seat.status)
     }
 
     pub(super) fn seat(&self) -> SubscriberSeat {
-        SubscriberSeat {
-            commands: self.commands.clone(),
-            wake: Arc::clone(&self.wake),
-            relief: Arc::clone(&self.relief),
-            status: self.status(),
+        self.seat.clone()
+    }
+
+    async fn next(&mut self, timeout: Duration, max_events: usize) -> Polled {
+        let max_events = u32::try_from(max_events).unwrap_or(u32::MAX);
+        loop {
+            if let Some(polled) = self.polled.take() {
+                return polled;
+            }
+            if self.successor.is_none() {
+                self.successor = self.successors.try_recv().ok();
+            }
+            if self.successor.is_some() {
+                self.free().await;
+                self.begin(Work::Busy, |mut worker, this| {
+                    let successor = this.successor.take();
+                    Box::pin(async move {
+                        worker.upgrade(successor).await;
+                        (worker, Outcome::Done)
+                    })
+                });
+            }
+            self.begin(Work::Polling, |mut worker, _| {
+                Box::pin(async move {
+                    let polled = worker.poll(timeout, max_events).await;
+                    (worker, Outcome::Polled(polled))
+                })
+            });
+            match self.attend().await {
+                // Whoever takes over need not hear of what the one before failed at.
+                Some(Outcome::Polled(Err(_))) if self.successor.is_some() => {}
+                Some(Outcome::Polled(polled)) => return polled,
+                Some(_) => {}
+                None => return Err(closed()),
+            }
         }
     }
 
-    /// Hands a command to the task, out of whatever wait its plugin is in.
-    async fn ask<R>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<R>) -> Command,
-    ) -> Result<R, Failure> {
-        let (reply, answer) = oneshot::channel();
-        self.wake.wake();
-        let asked = self.commands.send(command(reply)).await;
-        let answer = if asked.is_ok() {
-            answer.await.ok()
-        } else {
-            None
+    /// Begins a call, if the instance is idle.
+    fn begin(&mut self, kind: fn(Call) -> Work, call: impl FnOnce(Box<Worker>, &mut Self) -> Call) {
+        self.work = match mem::replace(&mut self.work, Work::Over) {
+            Work::Idle(worker) => kind(call(worker, self)),
+            other => other,
         };
-        answer.ok_or_else(ended)
+    }
+
+    /// Goes on with the call in progress to its end, and lets nobody wait who is to take over.
+    async fn attend(&mut self) -> Option<Outcome> {
+        let is_waiting = matches!(self.work, Work::Polling(_));
+        let (Work::Polling(call) | Work::Busy(call)) = &mut self.work else {
+            return None;
+        };
+        let (worker, outcome) = loop {
+            tokio::select! {
+                biased;
+                ended = &mut *call => break ended,
+                Some(successor) = self.successors.recv(), if self.successor.is_none() => {
+                    self.successor = Some(successor);
+                    if is_waiting {
+                        self.relief.wake();
+                        self.wake.wake();
+                    }
+                }
+            }
+        };
+        self.work = Work::Idle(worker);
+        Some(outcome)
+    }
+
+    /// Ends the call in progress, out of whatever wait its plugin is in.
+    async fn free(&mut self) {
+        if matches!(self.work, Work::Polling(_)) {
+            self.wake.wake();
+        }
+        if let Some(Outcome::Polled(polled)) = self.attend().await {
+            self.polled = Some(polled);
+        }
+        self.wake.clear();
+        self.relief.clear();
+    }
+
+    /// Has one thing done when the instance is free.
+    async fn ask(&mut self, call: impl FnOnce(Box<Worker>) -> Call) -> Option<Outcome> {
+        self.free().await;
+        self.begin(Work::Busy, |worker, _| call(worker));
+        self.attend().await
     }
 }
 
-fn ended() -> Failure {
-    Failure::Unavailable("the subscriber's task has ended".to_owned())
-}
-
-impl Drop for PluginSubscriber {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+fn closed() -> Failure {
+    Failure::Unavailable("the way in is closed".to_owned())
 }
 
 impl Subscriber for PluginSubscriber {
     fn enter(&mut self, namespace: Namespace) -> BoxFuture<'_, Result<(), Failure>> {
         async move {
-            self.ask(|reply| Command::Enter { namespace, reply })
-                .await?
+            let entered = self.ask(|mut worker| {
+                Box::pin(async move {
+                    let entered = worker.enter(&namespace).await;
+                    (worker, Outcome::Entered(entered))
+                })
+            });
+            match entered.await {
+                Some(Outcome::Entered(entered)) => entered,
+                _ => Err(closed()),
+            }
         }
         .boxed()
     }
@@ -191,47 +257,38 @@ impl Subscriber for PluginSubscriber {
     fn leave<'a>(&'a mut self, namespace: &'a Namespace) -> BoxFuture<'a, ()> {
         let namespace = namespace.clone();
         async move {
-            // Only fails when the task has ended, and then nothing is subscribed.
-            let _ = self.ask(|reply| Command::Leave { namespace, reply }).await;
+            self.ask(|mut worker| {
+                Box::pin(async move {
+                    worker.leave(&namespace).await;
+                    (worker, Outcome::Done)
+                })
+            })
+            .await;
         }
         .boxed()
     }
 
     fn poll(&mut self, timeout: Duration, max_events: usize) -> BoxFuture<'_, Polled> {
-        async move {
-            let answer = match &mut self.polling {
-                Some(answer) => answer,
-                none => {
-                    let (reply, answer) = oneshot::channel();
-                    let max_events = u32::try_from(max_events).unwrap_or(u32::MAX);
-                    let command = Command::Poll {
-                        timeout,
-                        max_events,
-                        reply,
-                    };
-                    self.commands.send(command).await.map_err(|_| ended())?;
-                    none.insert(answer)
-                }
-            };
-            let polled = answer.await;
-            self.polling = None;
-            polled.map_err(|_| ended())?
-        }
-        .boxed()
+        self.next(timeout, max_events).boxed()
     }
 
     fn close(&mut self) -> BoxFuture<'_, ()> {
         async move {
-            if self.ask(|reply| Command::Close { reply }).await.is_ok() {
-                // It returns right after its answer.
-                let _ = (&mut self.task).await;
-            }
+            self.ask(|mut worker| {
+                Box::pin(async move {
+                    worker.close().await;
+                    (worker, Outcome::Done)
+                })
+            })
+            .await;
+            self.work = Work::Over;
+            self.successors.close();
         }
         .boxed()
     }
 }
 
-/// The task's state.
+/// The instance and what a fresh one is told.
 struct Worker {
     keeper: Keeper<Exports>,
     /// Told to every fresh instance.
@@ -241,42 +298,6 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        while let Some(command) = commands.recv().await {
-            match command {
-                Command::Poll {
-                    timeout,
-                    max_events,
-                    reply,
-                } => {
-                    // Nobody listens any more only when the subscriber was dropped.
-                    let _ = reply.send(self.poll(timeout, max_events).await);
-                }
-                Command::Enter { namespace, reply } => {
-                    self.keeper.wake.clear();
-                    let _ = reply.send(self.enter(&namespace).await);
-                }
-                Command::Leave { namespace, reply } => {
-                    self.keeper.wake.clear();
-                    self.leave(&namespace).await;
-                    let _ = reply.send(());
-                }
-                Command::Upgrade { candidate, reply } => {
-                    self.keeper.wake.clear();
-                    self.keeper.relief().clear();
-                    // Whoever asked may be gone; the instance takes over all the same.
-                    let _ = reply.send(self.upgrade(candidate).await);
-                }
-                Command::Close { reply } => {
-                    self.keeper.wake.clear();
-                    self.close().await;
-                    let _ = reply.send(());
-                    return;
-                }
-            }
-        }
-    }
-
     async fn live(&mut self) -> Result<&mut Live<Exports>, Away> {
         let (namespaces, resume_from) = (&self.namespaces, &self.resume_from);
         self.keeper
@@ -287,7 +308,14 @@ impl Worker {
             .await
     }
 
-    async fn upgrade(&mut self, candidate: Candidate) -> Upgraded {
+    /// Whoever asked for it may be gone; it takes over all the same.
+    async fn upgrade(&mut self, successor: Option<Successor>) {
+        if let Some(Successor { candidate, reply }) = successor {
+            let _ = reply.send(self.succeed(candidate).await);
+        }
+    }
+
+    async fn succeed(&mut self, candidate: Candidate) -> Upgraded {
         let (namespaces, resume_from) = (&self.namespaces, &self.resume_from);
         let opened = candidate
             .open(async |plugin, guest| {

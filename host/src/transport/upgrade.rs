@@ -5,7 +5,7 @@
 //!
 //! 1. A publisher and, if there is one, a session store are opened here, beside the others. Neither
 //!    does anything before it is called.
-//! 2. The subscriber's task opens the new subscriber between two polls. The host's subscriptions are
+//! 2. The way in opens the new subscriber between two polls. The host's subscriptions are
 //!    where the old one left them, so nothing is missed or taken twice. Two subscribers at once would
 //!    acknowledge what the other one took.
 //! 3. From the next batch on, messages go to the new publisher. Their numbers go on.

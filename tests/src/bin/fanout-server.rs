@@ -102,6 +102,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .max_buffer_size(buffer)
         .with_adapter::<Adapter<_>>(board.clone())
         .build_layer();
+    board.attach(&io);
     io.ns("/", connected);
 
     let app = axum::Router::new().layer(layer);

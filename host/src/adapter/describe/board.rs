@@ -46,8 +46,9 @@ impl Board {
 
     /// Lets other servers see how clients of this server connected, and what
     /// [`socket_data`](Self::socket_data) says of them; lets `disconnect` with `close` reach all
-    /// namespaces of a client. [`layer`](Self::layer) has done it already; a server that was built
-    /// by hand needs it. The last one counts.
+    /// namespaces of a client; and lets what arrives be handed out in portions that fit the buffers
+    /// of the sockets (`max_buffer_size`). [`layer`](Self::layer) has done it already; a server that
+    /// was built by hand needs it. The last one counts.
     ///
     /// As in Node.js, the other servers get **all headers, cookies and credentials among them**
     /// ([`hide_headers`](Self::hide_headers) leaves some out), `url` and `query` of the request
@@ -68,6 +69,8 @@ impl Board {
     /// # }
     /// ```
     pub fn attach(&self, io: &SocketIo<Adapter<Emitter>>) {
+        let buffer = io.config().engine_config.max_buffer_size;
+        self.cluster().sockets_hold(buffer);
         self.attachment().attach(io.clone());
     }
 

@@ -157,7 +157,9 @@ impl Lane {
     ) -> Outcome {
         match self.connected().await {
             Ok((jobs, open_at)) => {
-                sleep_until(open_at).await;
+                if Instant::now() < open_at {
+                    sleep_until(open_at).await;
+                }
                 self.send(jobs, bytes, count, under_way).await
             }
             Err(trouble) => Outcome::unsent(trouble),
@@ -211,6 +213,9 @@ impl Lane {
     }
 
     async fn connected(&self) -> Result<(mpsc::Sender<Job>, Instant), Trouble> {
+        if let State::Up { jobs, open_at } = &*self.shared.state.borrow() {
+            return Ok((jobs.clone(), *open_at));
+        }
         let mut states = self.shared.state.subscribe();
         let settled = states.wait_for(|state| !matches!(state, State::Connecting));
         let limit = self.shared.limits.connect_timeout;

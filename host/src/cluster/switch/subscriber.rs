@@ -376,6 +376,16 @@ async fn poll(
     wait: Duration,
     max_events: usize,
 ) -> Polled {
+    // Usually there is one, and nothing stands in its way.
+    if let ([line], None) = (&mut *lines, merging)
+        && !line.is_silent
+        && line.retry_at.is_none()
+    {
+        return match line.subscriber.poll(wait, max_events).await {
+            Ok(events) => Polled::Events(line.id, events),
+            Err(failure) => Polled::Failed(failure),
+        };
+    }
     let now = Instant::now();
     let blocked = merging.as_ref().filter(|merging| merging.merge.is_full());
     let blocked = blocked.map(|merging| merging.new);

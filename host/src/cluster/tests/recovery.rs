@@ -367,7 +367,7 @@ async fn the_writers_of_sockets_get_their_turn_between_own_events() {
     const SLICE: usize = 4;
     let (a, here) = alone(ClusterOptions {
         inbox: InboxOptions {
-            slice: SLICE,
+            slice: Some(SLICE),
             ..InboxOptions::default()
         },
         ..recovering()
