@@ -63,7 +63,7 @@ async fn a_session_comes_back_whole_with_what_was_missed_and_only_once() {
         missed: vec![Missed {
             broadcast: Broadcast {
                 target: Target {
-                    rooms: session("p1").rooms,
+                    rooms: session("p1").rooms.into(),
                     ..Target::default()
                 },
                 data: Payload {

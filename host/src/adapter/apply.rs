@@ -210,7 +210,7 @@ mod tests {
         local.add_all(a, "room");
         local.add_all(b, "room");
         let target = Target {
-            rooms: vec!["room".into()],
+            rooms: ["room".into()].into(),
             ..Target::default()
         };
         assert!(
@@ -259,7 +259,7 @@ mod tests {
     fn joining_leaves_no_trace_of_rooms_and_sockets_that_are_not_here() {
         let (stub, local, [a, b, c]) = server();
         let nobody = Target {
-            rooms: vec!["empty".into()],
+            rooms: ["empty".into()].into(),
             ..Target::default()
         };
         Selection::of_target(&local, &nobody).join(&local, &["ghost".into()]);
@@ -286,7 +286,7 @@ mod tests {
         }
         ids(&local, &[a, b]).leave(&local, &["x".into()]);
         let in_x = Target {
-            rooms: vec!["x".into()],
+            rooms: ["x".into()].into(),
             ..Target::default()
         };
         let left: Vec<_> = Selection::of_target(&local, &in_x)

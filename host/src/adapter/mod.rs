@@ -26,10 +26,7 @@ mod tests;
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
-use futures_util::{
-    future::BoxFuture,
-    stream::{self, StreamExt as _},
-};
+use futures_util::stream::{self, StreamExt as _};
 use socketioxide_core::{
     Uid, Value,
     adapter::{
@@ -53,7 +50,7 @@ pub use crate::payload::PayloadError;
 use crate::{
     Board,
     cluster::{
-        Cluster, Partial, SendError,
+        Admission, Cluster, Partial,
         message::{Body, Broadcast, Namespace, NodeId, Room, SocketInfo, Target},
     },
     payload::{self, Codec},
@@ -325,7 +322,7 @@ impl<E: SocketEmitter> Adapter<E> {
         &self,
         packet: Packet,
         opts: BroadcastOptions,
-    ) -> Result<(Delivered, Option<Later<'_>>), Error> {
+    ) -> Result<(Delivered, Option<Admission<'_>>), Error> {
         let outgoing = self.outgoing(&opts).zip(event_data(&packet).cloned());
         let volatile = opts.has_flag(BroadcastFlags::Volatile);
         let delivered =
@@ -400,9 +397,6 @@ impl<E: SocketEmitter> Adapter<E> {
         }
     }
 }
-
-/// An event that waits for room in the outbox.
-type Later<'a> = BoxFuture<'a, Result<(), SendError>>;
 
 /// What became of a packet on this server: one error for each socket that did not take it.
 type Delivered = Result<(), Vec<SocketError>>;

@@ -286,7 +286,7 @@ mod tests {
         for rooms in &all {
             for except in &all {
                 let target = Target {
-                    rooms: rooms.clone(),
+                    rooms: rooms.clone().into(),
                     except: except.clone(),
                     ..Target::default()
                 };
@@ -347,7 +347,7 @@ mod tests {
             ),
         ] {
             let target = Target {
-                rooms,
+                rooms: rooms.into(),
                 except,
                 ..Target::default()
             };
@@ -359,7 +359,7 @@ mod tests {
         }
         // The room that is named like `a` has another member.
         let only = Target {
-            rooms: vec![a],
+            rooms: [a].into(),
             except: vec!["two".into()],
             ..Target::default()
         };
@@ -371,7 +371,7 @@ mod tests {
     fn numbered_rooms_alone_select_nobody() {
         let server = server();
         let target = Target {
-            rooms: vec![Room::Number(7.0)],
+            rooms: [Room::Number(7.0)].into(),
             ..Target::default()
         };
         assert_eq!(

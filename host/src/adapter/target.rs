@@ -13,7 +13,7 @@ use crate::cluster::message::{Room, Target};
 pub(super) fn target(opts: &BroadcastOptions) -> Option<Target> {
     let broadcast = opts.has_flag(BroadcastFlags::Broadcast);
     let mut target = Target {
-        rooms: rooms(&opts.rooms),
+        rooms: opts.rooms.iter().map(room).collect(),
         except: rooms(&opts.except),
         volatile: opts.has_flag(BroadcastFlags::Volatile),
         flags: None,
@@ -29,7 +29,12 @@ pub(super) fn target(opts: &BroadcastOptions) -> Option<Target> {
 
 /// Rooms as the cluster names them.
 pub(super) fn rooms(rooms: &[LocalRoom]) -> Vec<Room> {
-    rooms.iter().map(|room| Room::from(room.as_ref())).collect()
+    rooms.iter().map(room).collect()
+}
+
+/// A name that lives as long as the program is not copied.
+fn room(room: &LocalRoom) -> Room {
+    Room::Text(room.into())
 }
 
 #[cfg(test)]
@@ -54,7 +59,7 @@ mod tests {
         };
         let of = |rooms: Vec<Room>, except: Vec<Room>| {
             Some(Target {
-                rooms,
+                rooms: rooms.into(),
                 except,
                 ..Target::default()
             })

@@ -186,7 +186,7 @@ impl Operators {
 
 fn only(id: &SocketId) -> Target {
     Target {
-        rooms: vec![Room::from(id.as_str())],
+        rooms: [Room::from(id.as_str())].into(),
         ..Target::default()
     }
 }

@@ -456,7 +456,7 @@ fn flatten<N, T, R>(answers: Partial<(N, Vec<T>)>, mut item: impl FnMut(&N, T) -
 }
 
 /// Rooms are compared as Node.js does: by type and value.
-fn room_key(room: &Room) -> (bool, std::sync::Arc<str>) {
+fn room_key(room: &Room) -> (bool, crate::cluster::message::Str) {
     match room {
         Room::Text(text) => (false, text.clone()),
         Room::Number(number) => (true, number.to_string().into()),

@@ -81,7 +81,7 @@ impl Cluster {
     ) -> Result<Partial<(NodeId, SocketInfo)>, SendError> {
         let deadline = self.deadline(timeout);
         let target = Target {
-            rooms: vec![Room::from(id)],
+            rooms: [Room::from(id)].into(),
             ..Target::default()
         };
         let question = |request| Body::FetchSockets { request, target };
@@ -353,7 +353,7 @@ fn joined_rooms(socket: SocketInfo) -> impl Iterator<Item = Room> {
     let SocketInfo { id, rooms, .. } = socket;
     rooms
         .into_iter()
-        .filter(move |room| !matches!(room, Room::Text(text) if *text == id))
+        .filter(move |room| !matches!(room, Room::Text(text) if **text == *id))
 }
 
 /// Each room once, in the order of its first appearance.

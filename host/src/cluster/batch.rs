@@ -8,8 +8,8 @@ use super::{local::Local, message::Message};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share {
     pub(super) kind: Kind,
-    /// As counted by the queue's limits; may be less than `size`.
-    pub(super) permits: u32,
+    /// Its share of the limit in bytes; may be less than `size`.
+    pub(super) room: usize,
     pub(super) size: usize,
     /// Sockets of this server wait for its fate.
     pub(super) waits_here: bool,

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
 use tokio::{
     sync::{OnceCell, mpsc, oneshot, watch},
     task::JoinSet,
@@ -26,6 +25,7 @@ use super::{
     node_events::NodeEvents,
     nodes::{ClusterNode, NodeInfo},
     options::{ClusterOptions, bounded_wait},
+    parked::Admission,
     publish::{CountQuery, PublishTask},
     shared::Shared,
     stats::Stats,
@@ -197,11 +197,11 @@ impl Cluster {
     }
 
     /// The same in two steps: if it has to wait, what has to be waited for.
-    pub(crate) fn send_now<'a>(
-        &'a self,
+    pub(crate) fn send_now(
+        &self,
         namespace: &Namespace,
         body: Body,
-    ) -> Result<Result<(), SendError>, BoxFuture<'a, Result<(), SendError>>> {
+    ) -> Result<Result<(), SendError>, Admission<'_>> {
         self.shared().outbox.send_now(namespace, body)
     }
 

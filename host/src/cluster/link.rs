@@ -98,6 +98,7 @@ pub trait Publisher: Send + 'static {
 
 /// Something that arrived.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are messages")]
 pub enum Event {
     /// A message of another node (an own one that came back is dropped by the inbox).
     Message(Message, Option<Offset>),

@@ -7,6 +7,7 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 pub use socketioxide_core::Str;
 
 macro_rules! text_id {
@@ -70,17 +71,40 @@ text_id! {
 }
 
 /// A room. Node.js compares rooms by type and value: `42` and `"42"` are two rooms.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Room {
     /// The usual kind, and the only one that socketioxide's sockets can join.
-    Text(Arc<str>),
+    Text(Str),
     /// Only sockets of Node.js servers can be in one of these.
     Number(f64),
 }
 
-impl<T: Into<Arc<str>>> From<T> for Room {
-    fn from(text: T) -> Self {
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.debug_tuple("Text").field(&text.as_str()).finish(),
+            Self::Number(number) => f.debug_tuple("Number").field(number).finish(),
+        }
+    }
+}
+impl From<&str> for Room {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned().into())
+    }
+}
+impl From<String> for Room {
+    fn from(text: String) -> Self {
         Self::Text(text.into())
+    }
+}
+impl From<Arc<str>> for Room {
+    fn from(text: Arc<str>) -> Self {
+        Self::from(&*text)
+    }
+}
+impl From<Str> for Room {
+    fn from(text: Str) -> Self {
+        Self::Text(text)
     }
 }
 
@@ -116,8 +140,8 @@ impl Payload {
 /// Which sockets a message is for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target {
-    /// Sockets in any of these (a socket id is a room too); empty: every socket.
-    pub rooms: Vec<Room>,
+    /// Sockets in any of these (a socket id is a room too); empty: every socket. Usually one.
+    pub rooms: SmallVec<[Room; 1]>,
     /// But none that is in any of these.
     pub except: Vec<Room>,
     /// Clients that cannot take the packet now may miss it.

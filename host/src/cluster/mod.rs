@@ -50,6 +50,7 @@ mod offsets;
 mod options;
 mod outbox;
 mod own;
+mod parked;
 mod partial;
 mod publish;
 mod random;
@@ -67,6 +68,7 @@ mod tests;
 use std::time::Duration;
 
 pub(crate) use self::event_data::event_name;
+pub(crate) use self::parked::Admission;
 pub(crate) use self::switch::{LineId, OpenLine, Opener, Switchable};
 pub use self::{
     acks::{RemoteAck, RemoteAcks},

@@ -15,15 +15,15 @@
 //! after its farewell: events go as those of an emitter, questions are refused, answers and
 //! heartbeats come too late.
 //!
-//! Taking messages out and publishing them is `publish.rs`.
+//! Who waits for room is in `parked.rs`; taking messages out and publishing them is `publish.rs`.
 
 use std::{
     collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::sync::Notify;
 
 use super::{
     batch::{Batch, Kind, Share},
@@ -34,12 +34,17 @@ use super::{
     namespaces::Namespaces,
     nodes::EMITTER,
     options::{OutboxFull, OutboxOptions},
+    parked::{Admission, Letter, Line, Parked},
     stats::Counters,
 };
 
 /// Farewells and first heartbeats that may wait. Namespaces that come and go while the backend is
 /// away add two each time.
 const MAX_CONTROL: usize = 65_536;
+
+/// The limits of senders, as they stand in the configuration.
+const MAX_MESSAGES: &str = "outbox.max_messages";
+const MAX_BYTES: &str = "outbox.max_bytes";
 
 /// The queue.
 pub(super) struct Outbox {
@@ -48,12 +53,6 @@ pub(super) struct Outbox {
     /// Its lock is taken under the queue's, never the other way round.
     namespaces: Arc<Namespaces>,
     options: OutboxOptions,
-    /// Share in messages and in bytes; a tokio semaphore serves in the order of arrival.
-    messages: Semaphore,
-    bytes: Semaphore,
-    /// Held by the sender that waits for room: those who come later stay behind it, also when room
-    /// appears before it has run again.
-    turn: Semaphore,
     queue: Mutex<Queue>,
     /// Wakes the publishing task when the queue stops being empty or is closed.
     filled: Notify,
@@ -66,10 +65,15 @@ struct Queue {
     waiting: VecDeque<(Message, Share)>,
     /// Whose sockets wait for the fate of those messages that say so, in the same order.
     waiting_here: VecDeque<Arc<dyn Local>>,
+    /// Senders for whom there is no room, or who came after such.
+    parked: Line,
     /// These count what is on its way, too, until it is accepted.
     bytes: usize,
     on_the_way: usize,
     waited_for_here: usize,
+    /// Of senders, and their shares of the limit in bytes.
+    sent: usize,
+    sent_room: usize,
     answers: usize,
     answer_bytes: usize,
     control: usize,
@@ -88,9 +92,6 @@ impl Outbox {
             node,
             emitter: NodeId::from(EMITTER),
             namespaces,
-            turn: Semaphore::new(1),
-            messages: Semaphore::new(options.max_messages.min(Semaphore::MAX_PERMITS)),
-            bytes: Semaphore::new(options.max_bytes.min(Semaphore::MAX_PERMITS)),
             queue: Mutex::default(),
             filled: Notify::new(),
             options,
@@ -102,36 +103,23 @@ impl Outbox {
     /// Puts a message in; waits for room or fails, as the policy says. In a namespace that this
     /// server does not serve a question is refused.
     ///
-    /// Dropping the future takes nothing in.
+    /// Dropping the future takes nothing in, unless there was room just then.
     pub(super) async fn send(&self, namespace: &Namespace, body: Body) -> Result<(), SendError> {
         match self.send_now(namespace, body) {
             Ok(sent) => sent,
-            Err(later) => later.await,
+            Err(later) => later.await.map(|_| ()),
         }
     }
 
     /// The same in two steps: if there is no room, or others wait for it, what has to be waited for.
-    /// It stands in a box, so that whoever need not wait carries no room for it.
-    pub(super) fn send_now<'a>(
-        &'a self,
+    pub(super) fn send_now(
+        &self,
         namespace: &Namespace,
         body: Body,
-    ) -> Result<Result<(), SendError>, BoxFuture<'a, Result<(), SendError>>> {
-        let later = |body| {
-            let sent = self.send_in_turn(namespace, body, None);
-            sent.map(|sent| sent.map(|_| ())).boxed()
-        };
-        if self.turn.available_permits() == 0 {
-            return Err(later(body));
-        }
+    ) -> Result<Result<(), SendError>, Admission<'_>> {
         let message = self.message(namespace, None, body);
-        let size = message.size();
-        let room = match self.try_take(self.permits(size)) {
-            Ok(room) => room,
-            Err(Refused::Closed) => return Ok(Err(SendError::Closed)),
-            Err(Refused::Full(_)) => return Err(later(message.body)),
-        };
-        Ok(self.put(message, size, room, None).map(|_| ()))
+        let sent = self.offer(message, self.options.when_full, None)?;
+        Ok(sent.map(|_| ()))
     }
 
     /// Puts a message in that is for the sockets of this server, too, with
@@ -142,24 +130,10 @@ impl Outbox {
         local: &Arc<dyn Local>,
         body: Body,
     ) -> Result<bool, SendError> {
-        self.send_in_turn(local.namespace(), body, Some(local))
-            .await
-    }
-
-    /// Puts a message in when it is its turn. Many may wait, so the future holds the message once: an
-    /// `async fn` would keep a second place for the body.
-    fn send_in_turn<'a>(
-        &'a self,
-        namespace: &Namespace,
-        body: Body,
-        here: Option<&'a Arc<dyn Local>>,
-    ) -> impl Future<Output = Result<bool, SendError>> + Send + use<'a> {
-        let message = self.message(namespace, None, body);
-        let size = message.size();
-        async move {
-            let _turn = self.turn().await?;
-            let room = self.room(self.options.when_full, self.permits(size));
-            self.put(message, size, room.await?, here)
+        let message = self.message(local.namespace(), None, body);
+        match self.offer(message, self.options.when_full, Some(local)) {
+            Ok(sent) => sent,
+            Err(later) => later.await,
         }
     }
 
@@ -172,88 +146,90 @@ impl Outbox {
         body: Body,
     ) -> Result<(), SendError> {
         let message = self.message(namespace, recipient, body);
-        let size = message.size();
-        let room = self.room(OutboxFull::Wait, self.permits(size));
-        self.put(message, size, room.await?, None).map(|_| ())
+        let sent = match self.offer(message, OutboxFull::Wait, None) {
+            Ok(sent) => sent,
+            Err(later) => later.await,
+        };
+        sent.map(|_| ())
     }
 
-    /// Waits until it is this sender's turn to wait for room. None: nobody waits here.
-    async fn turn(&self) -> Result<Option<SemaphorePermit<'_>>, SendError> {
-        match self.turn.try_acquire() {
-            Ok(turn) => Ok(Some(turn)),
-            Err(_) if self.options.when_full == OutboxFull::Fail => Ok(None),
-            Err(_) => {
-                // Else another thread is just putting its message in.
-                if self.messages.available_permits() == 0 || self.bytes.available_permits() == 0 {
-                    self.counters.full.add(1);
-                }
-                let turn = self.turn.acquire().await;
-                turn.map(Some).map_err(|_| SendError::Closed)
-            }
+    fn offer(
+        &self,
+        message: Message,
+        when_full: OutboxFull,
+        here: Option<&Arc<dyn Local>>,
+    ) -> Result<Result<bool, SendError>, Admission<'_>> {
+        let letter = Letter {
+            size: message.size(),
+            message,
+            here: here.cloned(),
+        };
+        let room = self.room_for(letter.size);
+        let mut queue = self.lock();
+        if queue.closed {
+            return Ok(Err(SendError::Closed));
         }
-    }
-
-    /// Room for one message. Knows nothing of it, so that who waits is small.
-    async fn room(&self, when_full: OutboxFull, permits: u32) -> Result<Taken<'_>, SendError> {
-        match self.try_take(permits) {
-            Ok(room) => Ok(room),
-            Err(Refused::Closed) => Err(SendError::Closed),
-            Err(Refused::Full(option)) => {
-                self.counters.full.add(1);
-                match when_full {
-                    OutboxFull::Fail => Err(SendError::Full { option }),
-                    OutboxFull::Wait => {
-                        let closed = |_| SendError::Closed;
-                        let one = self.messages.acquire().await.map_err(closed)?;
-                        let bytes = self.bytes.acquire_many(permits).await.map_err(closed)?;
-                        Ok((one, bytes))
-                    }
-                }
+        let lacking = self.lacking(&queue, room);
+        if lacking.is_none() && queue.parked.is_empty() {
+            return Ok(self.put(&mut queue, letter, room));
+        }
+        self.counters.full.add(1);
+        match when_full {
+            // Who waits although a message more is allowed waits for bytes.
+            OutboxFull::Fail => {
+                let option = lacking.unwrap_or(MAX_BYTES);
+                Ok(Err(SendError::Full { option }))
             }
+            OutboxFull::Wait => Err(Admission {
+                outbox: self,
+                parked: queue.parked.join(letter, room),
+            }),
         }
     }
 
     /// A message larger than the whole queue takes all of it, and so waits until it is alone.
-    fn permits(&self, size: usize) -> u32 {
-        u32::try_from(size.min(self.options.max_bytes)).unwrap_or(u32::MAX)
+    fn room_for(&self, size: usize) -> usize {
+        size.min(self.options.max_bytes)
     }
 
-    fn put(
-        &self,
-        mut message: Message,
-        size: usize,
-        (one, bytes): Taken<'_>,
-        here: Option<&Arc<dyn Local>>,
-    ) -> Result<bool, SendError> {
-        let mut queue = self.lock();
-        if queue.closed {
-            return Err(SendError::Closed);
+    /// The limit that keeps a message with this share out, if one does.
+    fn lacking(&self, queue: &Queue, room: usize) -> Option<&'static str> {
+        if queue.sent >= self.options.max_messages {
+            return Some(MAX_MESSAGES);
         }
+        (queue.sent_room + room > self.options.max_bytes).then_some(MAX_BYTES)
+    }
+
+    fn put(&self, queue: &mut Queue, letter: Letter, room: usize) -> Result<bool, SendError> {
+        let Letter {
+            mut message,
+            size,
+            here,
+        } = letter;
         if let Err(not_served) = self.namespaces.check_served(&message.namespace) {
             if message.body.asks() || message.body.answers().is_some() {
                 return Err(not_served);
             }
             message.sender = self.emitter.clone();
         }
-        let permits = u32::try_from(bytes.num_permits()).unwrap_or(u32::MAX);
-        one.forget();
-        bytes.forget();
+        queue.sent += 1;
+        queue.sent_room += room;
         // What is no event waits only so that it does not overtake events.
         let is_event = matches!(message.body, Body::Broadcast(_));
         let waits_here = match here {
             Some(local) if is_event || queue.waited_for_here > 0 => {
-                queue.waiting_here.push_back(local.clone());
+                queue.waiting_here.push_back(local);
                 queue.waited_for_here += 1;
                 true
             }
             _ => false,
         };
         self.push(
-            &mut queue,
+            queue,
             message,
             Share {
                 kind: Kind::Sent,
-                permits,
+                room,
                 size,
                 waits_here,
             },
@@ -261,16 +237,35 @@ impl Outbox {
         Ok(waits_here)
     }
 
-    fn try_take(&self, permits: u32) -> Result<Taken<'_>, Refused> {
-        let one = self
-            .messages
-            .try_acquire()
-            .map_err(Refused::by("outbox.max_messages"))?;
-        let room = self
-            .bytes
-            .try_acquire_many(permits)
-            .map_err(Refused::by("outbox.max_bytes"))?;
-        Ok((one, room))
+    /// Lets those in who have waited for the room that there is now. Returns whom to wake, when the
+    /// queue is not locked any more.
+    fn let_in(&self, queue: &mut Queue) -> Vec<Waker> {
+        let mut line = std::mem::take(&mut queue.parked);
+        let mut wakers = Vec::new();
+        while let Some(room) = line.next()
+            && self.lacking(queue, room).is_none()
+        {
+            wakers.extend(line.settle_next(|letter| self.put(queue, letter, room)));
+        }
+        queue.parked = line;
+        wakers
+    }
+
+    /// A sender waits no more.
+    pub(super) fn give_up(&self, parked: &Parked) {
+        let mut queue = self.lock();
+        let letter = parked.leave();
+        let wakers = match &letter {
+            Some(_) => {
+                queue.parked.note_gone();
+                // Those behind it may need less.
+                self.let_in(&mut queue)
+            }
+            None => Vec::new(),
+        };
+        drop(queue);
+        drop(letter);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Puts an answer in without waiting; drops it if there is no room for answers.
@@ -296,7 +291,7 @@ impl Outbox {
             message,
             Share {
                 kind: Kind::Answer,
-                permits: 0,
+                room: 0,
                 size,
                 waits_here: false,
             },
@@ -357,7 +352,7 @@ impl Outbox {
             message,
             Share {
                 kind: Kind::Control,
-                permits: 0,
+                room: 0,
                 size,
                 waits_here: false,
             },
@@ -374,9 +369,9 @@ impl Outbox {
         }
     }
 
-    fn push(&self, queue: &mut Queue, message: Message, room: Share) {
-        queue.bytes += room.size;
-        queue.waiting.push_back((message, room));
+    fn push(&self, queue: &mut Queue, message: Message, share: Share) {
+        queue.bytes += share.size;
+        queue.waiting.push_back((message, share));
         // Only the first one finds the publishing task asleep.
         if queue.waiting.len() == 1 {
             self.filled.notify_one();
@@ -410,34 +405,33 @@ impl Outbox {
         }
     }
 
-    /// The first `n` messages of a batch are done with: gives their room back.
+    /// The first `n` messages of a batch are done with: gives their room to those who wait for it.
     pub(super) fn release(&self, batch: &mut Batch, n: usize) {
         let n = n.min(batch.len());
-        let (mut sent, mut permits) = (0, 0);
-        {
+        let wakers = {
             let mut queue = self.lock();
             queue.on_the_way -= n;
             // Those that have acted here are not waited for any more.
             queue.waited_for_here = queue.waiting_here.len() + batch.waiting_here.len();
-            for room in batch.shares.drain(..n) {
-                batch.bytes -= room.size;
-                queue.bytes -= room.size;
-                match room.kind {
+            for share in batch.shares.drain(..n) {
+                batch.bytes -= share.size;
+                queue.bytes -= share.size;
+                match share.kind {
                     Kind::Sent => {
-                        sent += 1;
-                        permits += room.permits as usize;
+                        queue.sent -= 1;
+                        queue.sent_room -= share.room;
                     }
                     Kind::Answer => {
                         queue.answers -= 1;
-                        queue.answer_bytes -= room.size;
+                        queue.answer_bytes -= share.size;
                     }
                     Kind::Control => queue.control -= 1,
                 }
             }
-        }
+            self.let_in(&mut queue)
+        };
+        wakers.into_iter().for_each(Waker::wake);
         batch.messages.drain(..n);
-        self.messages.add_permits(sent);
-        self.bytes.add_permits(permits);
     }
 
     /// Ends when there is something to take, or nothing will come any more.
@@ -447,10 +441,15 @@ impl Outbox {
 
     /// Refuses what comes from now on, and those who wait. What is in stays in.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.turn.close();
-        self.messages.close();
-        self.bytes.close();
+        let mut queue = self.lock();
+        queue.closed = true;
+        let mut wakers = Vec::new();
+        while queue.parked.next().is_some() {
+            let refused = |_| Err(SendError::Closed);
+            wakers.extend(queue.parked.settle_next(refused));
+        }
+        drop(queue);
+        wakers.into_iter().for_each(Waker::wake);
         self.filled.notify_one();
     }
 
@@ -471,22 +470,5 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Nothing in here panics half-way through a change.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Room for one message: a share in messages, and one in bytes.
-type Taken<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
-
-enum Refused {
-    Full(&'static str),
-    Closed,
-}
-
-impl Refused {
-    fn by(option: &'static str) -> impl Fn(TryAcquireError) -> Self {
-        move |error| match error {
-            TryAcquireError::NoPermits => Self::Full(option),
-            TryAcquireError::Closed => Self::Closed,
-        }
     }
 }

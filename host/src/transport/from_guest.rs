@@ -182,7 +182,7 @@ fn target(target: wit::TargetResult) -> Target {
         other_flags,
     } = target;
     Target {
-        rooms: rooms(r),
+        rooms: r.into_iter().map(room).collect(),
         except: rooms(except),
         volatile,
         flags: other_flags.map(Arc::from),

@@ -106,7 +106,7 @@ impl node::Host for GuestState<PluginState> {
 
     fn sockets_in(&mut self, namespace: String, room: GuestRoom) -> wasmtime::Result<Vec<String>> {
         let target = Target {
-            rooms: vec![from_guest::room(room)],
+            rooms: [from_guest::room(room)].into(),
             ..Target::default()
         };
         Ok(self.ext.view.local(namespace, |local| {

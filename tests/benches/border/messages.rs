@@ -66,7 +66,9 @@ impl Shape {
                 recipient: None,
                 body: Body::Broadcast(Broadcast {
                     target: Target {
-                        rooms: vec![Room::from("the-first-room"), Room::from("the-second-room")],
+                        rooms: [Room::from("the-first-room"), Room::from("the-second-room")]
+                            .into_iter()
+                            .collect(),
                         ..Target::default()
                     },
                     data: Payload::text(json(self.json_bytes)),

@@ -130,7 +130,7 @@ impl Server {
 
 fn only(sid: Sid) -> Target {
     Target {
-        rooms: vec![Room::from(sid.as_str())],
+        rooms: [Room::from(sid.as_str())].into(),
         ..Target::default()
     }
 }

@@ -98,7 +98,7 @@ async fn only_packets_for_full_buffers_count_as_dropped() {
 async fn numbered_rooms_select_and_change_nothing() {
     let (anna, local, [a, _]) = server().await;
     let five = Target {
-        rooms: vec![Room::Number(5.0)],
+        rooms: [Room::Number(5.0)].into(),
         ..Target::default()
     };
     assert_eq!(

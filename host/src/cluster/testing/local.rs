@@ -151,7 +151,7 @@ impl Local for FakeLocal {
     fn rooms(&self, target: &Target) -> Vec<Room> {
         self.select(target)
             .flat_map(|socket| {
-                let own = Room::Text(socket.id.clone());
+                let own = Room::from(&*socket.id);
                 let joined = socket.rooms.iter().filter(move |room| **room != own);
                 joined.cloned().collect::<Vec<_>>()
             })

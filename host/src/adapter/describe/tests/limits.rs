@@ -44,7 +44,7 @@ async fn sockets_beyond_the_limit_of_descriptions_are_listed_without_them() {
         let nothing = json!({"headers": {}, "query": {}, "auth": {}});
         assert_eq!(json(&info.handshake), nothing);
         assert!(
-            info.rooms.contains(&Room::Text(info.id.clone())),
+            info.rooms.contains(&Room::from(&*info.id)),
             "what it is called and where it is stays known"
         );
     }
