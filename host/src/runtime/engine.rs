@@ -16,7 +16,7 @@ use wasmtime::{
 };
 
 /// How often a running guest is looked at. Its CPU limit is exact to about this much.
-const EPOCH: Duration = Duration::from_millis(10);
+pub(super) const EPOCH: Duration = Duration::from_millis(10);
 
 /// Instances of all plugins together: three for each transport, twice that while one replaces
 /// another, and room for plugins in languages whose components hold several core instances.
