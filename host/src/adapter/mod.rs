@@ -401,7 +401,7 @@ impl<E: SocketEmitter> Adapter<E> {
 }
 
 /// Texts of events up to this are copied for the outbox.
-const MAX_COPIED_BYTES: usize = 1024;
+const MAX_COPIED_BYTES: usize = 4096;
 
 /// What became of a packet on this server: one error for each socket that did not take it.
 type Delivered = Result<(), Vec<SocketError>>;

@@ -185,7 +185,7 @@ impl Cluster {
     /// they would wait for its answers.
     ///
     /// Waits only while the outbox is full and its policy is to wait; never for a round trip.
-    /// Dropping the future before it ends sends nothing.
+    /// Dropping the future before it ends sends nothing, unless there was room just then.
     ///
     /// # Errors
     ///

@@ -171,7 +171,7 @@ impl Outbox {
         }
         let lacking = self.lacking(&queue, room);
         if lacking.is_none() && queue.parked.is_empty() {
-            return Ok(self.put(&mut queue, letter, room));
+            return Ok(self.put(&mut queue, letter, room, false));
         }
         self.counters.full.add(1);
         match when_full {
@@ -180,10 +180,10 @@ impl Outbox {
                 let option = lacking.unwrap_or(MAX_BYTES);
                 Ok(Err(SendError::Full { option }))
             }
-            OutboxFull::Wait => Err(Admission {
-                outbox: self,
-                parked: queue.parked.join(letter, room),
-            }),
+            OutboxFull::Wait => {
+                let parked = queue.parked.join(letter, room);
+                Err(Admission::new(self, parked))
+            }
         }
     }
 
@@ -200,7 +200,14 @@ impl Outbox {
         (queue.sent_room + room > self.options.max_bytes).then_some(MAX_BYTES)
     }
 
-    fn put(&self, queue: &mut Queue, letter: Letter, room: usize) -> Result<bool, SendError> {
+    /// `parked`: its sender waits, and may run again long after it was sent, or never.
+    fn put(
+        &self,
+        queue: &mut Queue,
+        letter: Letter,
+        room: usize,
+        parked: bool,
+    ) -> Result<bool, SendError> {
         let Letter {
             mut message,
             size,
@@ -214,10 +221,10 @@ impl Outbox {
         }
         queue.sent += 1;
         queue.sent_room += room;
-        // What is no event waits only so that it does not overtake events.
+        // What is no event waits only so that it does not overtake events, nor they it.
         let is_event = matches!(message.body, Body::Broadcast(_));
         let waits_here = match here {
-            Some(local) if is_event || queue.waited_for_here > 0 => {
+            Some(local) if is_event || parked || queue.waited_for_here > 0 => {
                 queue.waiting_here.push_back(local);
                 queue.waited_for_here += 1;
                 true
@@ -245,7 +252,7 @@ impl Outbox {
         while let Some(room) = line.next()
             && self.lacking(queue, room).is_none()
         {
-            wakers.extend(line.settle_next(|letter| self.put(queue, letter, room)));
+            wakers.extend(line.settle_next(|letter| self.put(queue, letter, room, true)));
         }
         queue.parked = line;
         wakers
@@ -254,8 +261,8 @@ impl Outbox {
     /// A sender waits no more.
     pub(super) fn give_up(&self, parked: &Parked) {
         let mut queue = self.lock();
-        let letter = parked.leave();
-        let wakers = match &letter {
+        let left = parked.leave();
+        let wakers = match &left {
             Some(_) => {
                 queue.parked.note_gone();
                 // Those behind it may need less.
@@ -264,7 +271,7 @@ impl Outbox {
             None => Vec::new(),
         };
         drop(queue);
-        drop(letter);
+        drop(left);
         wakers.into_iter().for_each(Waker::wake);
     }
 

@@ -137,8 +137,9 @@ impl Cluster {
         local.map_or(0, |local| shared.act(&*local, body))
     }
 
-    /// The same as [`send_to_all`](Self::send_to_all) for a message that may have to wait, when the option is on. Dropping the future
-    /// before it ends does nothing, neither here nor elsewhere.
+    /// The same as [`send_to_all`](Self::send_to_all) for a message that may have to wait, when the
+    /// option is on. Dropping the future before it ends does nothing, neither here nor elsewhere; or
+    /// all of it, if there was room just then.
     pub(crate) async fn send_in_order(
         &self,
         local: Arc<dyn Local>,

@@ -59,24 +59,29 @@ impl Parked {
     }
 
     fn poll(&self, cx: &Context<'_>) -> Poll<Result<bool, SendError>> {
+        let new = cx.waker().clone();
         let mut stand = self.lock();
-        match std::mem::replace(&mut *stand, Stand::Over) {
-            Stand::Waiting(letter, waker) => {
-                let waker = waker.filter(|known| known.will_wake(cx.waker()));
-                let waker = waker.unwrap_or_else(|| cx.waker().clone());
-                *stand = Stand::Waiting(letter, Some(waker));
-                Poll::Pending
+        let old = match &mut *stand {
+            Stand::Waiting(_, waker) => waker.replace(new),
+            done => {
+                let result = match std::mem::replace(done, Stand::Over) {
+                    Stand::Done(result) => result,
+                    // Polled again after it was ready.
+                    _ => Err(SendError::Closed),
+                };
+                return Poll::Ready(result);
             }
-            Stand::Done(result) => Poll::Ready(result),
-            // Polled again after it was ready.
-            Stand::Over => Poll::Ready(Err(SendError::Closed)),
-        }
+        };
+        drop(stand);
+        // Outside the lock: with the last waker a whole task may go, and this sender with it.
+        drop(old);
+        Poll::Pending
     }
 
-    /// The sender goes. What it had not put in yet, to be dropped outside of all locks.
-    pub(super) fn leave(&self) -> Option<Letter> {
+    /// The sender goes. What it had not put in yet, and its waker, to be dropped outside of all locks.
+    pub(super) fn leave(&self) -> Option<(Letter, Option<Waker>)> {
         match std::mem::replace(&mut *self.lock(), Stand::Over) {
-            Stand::Waiting(letter, _) => Some(letter),
+            Stand::Waiting(letter, waker) => Some((letter, waker)),
             _ => None,
         }
     }
@@ -137,21 +142,36 @@ impl Line {
 ///
 /// Dropped before it is ready, it takes its message back if that is not in yet.
 pub(crate) struct Admission<'a> {
-    pub(super) outbox: &'a Outbox,
-    pub(super) parked: Arc<Parked>,
+    outbox: &'a Outbox,
+    parked: Arc<Parked>,
+    is_over: bool,
+}
+
+impl<'a> Admission<'a> {
+    pub(super) fn new(outbox: &'a Outbox, parked: Arc<Parked>) -> Self {
+        Self {
+            outbox,
+            parked,
+            is_over: false,
+        }
+    }
 }
 
 impl Future for Admission<'_> {
     type Output = Result<bool, SendError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.parked.poll(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.parked.poll(cx);
+        self.is_over = polled.is_ready();
+        polled
     }
 }
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        self.outbox.give_up(&self.parked);
+        if !self.is_over {
+            self.outbox.give_up(&self.parked);
+        }
     }
 }
 

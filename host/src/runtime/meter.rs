@@ -6,8 +6,8 @@
 //! wherever the guest waits and whatever the machine's load.
 //!
 //! The thread's CPU clock is a system call, and most polls end before an epoch does. So it is asked
-//! from the first epoch on that ends in a poll; until then the time on the wall stands for it, and
-//! never more of it than [`UNSEEN`].
+//! from the first epoch on that ends in a poll, and by a call that has used [`EXACT_AFTER`] always;
+//! until then the time on the wall stands for it, and never more of it in a poll than [`UNSEEN`].
 
 use std::{
     fmt,
@@ -27,6 +27,9 @@ use super::engine::EPOCH;
 /// The most that counts of a poll before an epoch has ended in it: a machine under load may have had
 /// other things to do meanwhile.
 const UNSEEN: Duration = EPOCH.saturating_mul(2);
+
+/// A call that has used so much is measured by the thread's clock alone from its next poll on.
+const EXACT_AFTER: Duration = EPOCH.saturating_mul(5);
 
 /// CPU time of the call in progress. Written by the thread that polls it; atomic only because the
 /// call may move to another thread between two polls. All in nanoseconds.
@@ -89,8 +92,11 @@ impl CpuMeter {
     }
 
     fn begin(&self) {
+        let is_long = self.spent_ns.load(Ordering::Relaxed) > nanos(EXACT_AFTER);
+        let clock = if is_long { thread_cpu_ns() } else { 0 };
         self.began_ns.store(self.now(), Ordering::Relaxed);
-        self.clock_ns.store(0, Ordering::Relaxed);
+        self.unseen_ns.store(0, Ordering::Relaxed);
+        self.clock_ns.store(clock, Ordering::Relaxed);
     }
 
     fn end(&self) {
@@ -215,6 +221,22 @@ mod tests {
             .await;
         assert!(spent.call >= Duration::from_millis(40), "{spent:?}");
         assert!(spent.poll < spent.call, "{spent:?}");
+    }
+
+    #[test]
+    fn a_long_call_is_not_charged_for_what_others_do() {
+        let meter = CpuMeter::default();
+        let interrupted = || {
+            meter.begin();
+            // As if the thread had stood still.
+            std::thread::sleep(UNSEEN);
+            meter.end();
+        };
+        for _ in 0..10 {
+            interrupted();
+        }
+        let spent = || Duration::from_nanos(meter.spent_ns.load(Ordering::Relaxed));
+        assert!(spent() < EXACT_AFTER + UNSEEN * 2, "{:?}", spent());
     }
 
     #[test]

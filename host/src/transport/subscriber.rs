@@ -150,21 +150,11 @@ impl PluginSubscriber {
     async fn next(&mut self, timeout: Duration, max_events: usize) -> Polled {
         let max_events = u32::try_from(max_events).unwrap_or(u32::MAX);
         loop {
+            if self.polled.is_none() {
+                self.take_over().await;
+            }
             if let Some(polled) = self.polled.take() {
                 return polled;
-            }
-            if self.successor.is_none() {
-                self.successor = self.successors.try_recv().ok();
-            }
-            if self.successor.is_some() {
-                self.free().await;
-                self.begin(Work::Busy, |mut worker, this| {
-                    let successor = this.successor.take();
-                    Box::pin(async move {
-                        worker.upgrade(successor).await;
-                        (worker, Outcome::Done)
-                    })
-                });
             }
             self.begin(Work::Polling, |mut worker, _| {
                 Box::pin(async move {
@@ -180,6 +170,28 @@ impl PluginSubscriber {
                 None => return Err(closed()),
             }
         }
+    }
+
+    /// Lets somebody take over who wants to.
+    async fn take_over(&mut self) {
+        if self.successor.is_none() {
+            self.successor = self.successors.try_recv().ok();
+        }
+        if self.successor.is_none() {
+            return;
+        }
+        self.relief.wake();
+        self.free().await;
+        // It need not hear of what the one before failed at.
+        self.polled.take_if(|polled| polled.is_err());
+        self.begin(Work::Busy, |mut worker, this| {
+            let successor = this.successor.take();
+            Box::pin(async move {
+                worker.upgrade(successor).await;
+                (worker, Outcome::Done)
+            })
+        });
+        self.attend().await;
     }
 
     /// Begins a call, if the instance is idle.
@@ -202,8 +214,8 @@ impl PluginSubscriber {
                 ended = &mut *call => break ended,
                 Some(successor) = self.successors.recv(), if self.successor.is_none() => {
                     self.successor = Some(successor);
+                    self.relief.wake();
                     if is_waiting {
-                        self.relief.wake();
                         self.wake.wake();
                     }
                 }
@@ -227,6 +239,12 @@ impl PluginSubscriber {
 
     /// Has one thing done when the instance is free.
     async fn ask(&mut self, call: impl FnOnce(Box<Worker>) -> Call) -> Option<Outcome> {
+        self.take_over().await;
+        self.ask_it(call).await
+    }
+
+    /// The same of the instance that is at work now.
+    async fn ask_it(&mut self, call: impl FnOnce(Box<Worker>) -> Call) -> Option<Outcome> {
         self.free().await;
         self.begin(Work::Busy, |worker, _| call(worker));
         self.attend().await
@@ -274,7 +292,7 @@ impl Subscriber for PluginSubscriber {
 
     fn close(&mut self) -> BoxFuture<'_, ()> {
         async move {
-            self.ask(|mut worker| {
+            self.ask_it(|mut worker| {
                 Box::pin(async move {
                     worker.close().await;
                     (worker, Outcome::Done)
@@ -282,7 +300,9 @@ impl Subscriber for PluginSubscriber {
             })
             .await;
             self.work = Work::Over;
+            self.successor = None;
             self.successors.close();
+            while self.successors.try_recv().is_ok() {}
         }
         .boxed()
     }

@@ -17,7 +17,8 @@ use futures_util::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until},
+    task::coop::consume_budget,
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
@@ -31,6 +32,12 @@ use crate::cluster::{
     link::{Event, Failure, Subscriber},
     message::{Message, Namespace, NodeId},
 };
+
+/// A poll that comes back so soon with nothing has not waited.
+const HASTY: Duration = Duration::from_micros(100);
+/// After so many of them in a row each is followed by a pause.
+const MAX_HASTY_POLLS: u32 = 64;
+const HASTY_PAUSE: Duration = Duration::from_millis(1);
 
 /// A line's way in and the namespaces that were entered on it.
 pub(super) struct Entered {
@@ -146,12 +153,16 @@ impl SwitchSubscriber {
 
     async fn next(&mut self, wait: Duration, max_events: usize) -> Result<Vec<Event>, Failure> {
         let until = Instant::now() + wait;
+        let mut hasty_polls = 0;
         loop {
+            // A plugin that never waits must not keep the thread to itself.
+            consume_budget().await;
             if !self.ready.is_empty() {
                 let n = self.ready.len().min(max_events.max(1));
                 return Ok(self.ready.drain(..n).collect());
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let began = Instant::now();
+            let left = until.saturating_duration_since(began);
             let polled = tokio::select! {
                 biased;
                 Some(order) = self.orders.recv() => {
@@ -172,8 +183,19 @@ impl SwitchSubscriber {
                 Polled::Failed(failure) => return Err(failure),
                 Polled::Nothing => {}
             }
-            if self.ready.is_empty() && Instant::now() >= until {
+            if !self.ready.is_empty() {
+                continue;
+            }
+            let now = Instant::now();
+            if now >= until {
                 return Ok(Vec::new());
+            }
+            match now.duration_since(began) < HASTY {
+                true => hasty_polls += 1,
+                false => hasty_polls = 0,
+            }
+            if hasty_polls > MAX_HASTY_POLLS {
+                sleep(HASTY_PAUSE).await;
             }
         }
     }

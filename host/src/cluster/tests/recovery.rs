@@ -307,6 +307,24 @@ async fn what_waits_is_bounded_by_the_outbox() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_waited_for_room_acts_here_though_its_sender_has_gone() {
+    let (a, here) = alone(with_outbox(OutboxOptions {
+        max_messages: 1,
+        ..OutboxOptions::default()
+    }))
+    .await;
+    a.wire.hold();
+    a.to_all(event(0)).await;
+    let mut sender = Box::pin(a.to_all(join("r")));
+    assert!((&mut sender).now_or_never().is_none(), "there is no room");
+    a.wire.let_go();
+    eventually("it is sent", || a.cluster.stats().sent == 3).await;
+    drop(sender);
+    let story = ["[\"e\",0,\"1-0\"]", "join [Text(\"r\")]"];
+    eventually("it acts here", || here.story() == story).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_outbox_refuses_reaches_own_sockets_at_once() {
     let (a, here) = alone(with_outbox(OutboxOptions {
         max_messages: 1,

@@ -48,6 +48,38 @@ impl Subscriber for Line {
     }
 }
 
+/// Never waits, and never has anything.
+struct Hasty;
+
+impl Subscriber for Hasty {
+    fn enter(&mut self, _: Namespace) -> BoxFuture<'_, Result<(), Failure>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn leave<'a>(&'a mut self, _: &'a Namespace) -> BoxFuture<'a, ()> {
+        async {}.boxed()
+    }
+
+    fn poll(&mut self, _: Duration, _: usize) -> BoxFuture<'_, Result<Vec<Event>, Failure>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
+}
+
+/// Else this test would not end.
+#[tokio::test]
+async fn a_line_that_never_waits_leaves_the_thread_to_others() {
+    let (_orders, given) = mpsc::channel(16);
+    let (say, _heard) = mpsc::channel(16);
+    let node = NodeId::from("me");
+    let mut subscriber = SwitchSubscriber::new(node, HOME, Box::new(Hasty), given, say);
+    let polled = tokio::time::timeout(SOON, subscriber.poll(Duration::from_secs(3600), 10)).await;
+    assert!(polled.is_err(), "there was nothing to poll");
+}
+
 struct Scene {
     subscriber: SwitchSubscriber,
     orders: mpsc::Sender<Order>,
