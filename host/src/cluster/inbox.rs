@@ -39,8 +39,6 @@ pub(super) struct Inbox {
     enter_failures: Throttle,
     poll_backoff: Backoff,
     hasty_polls: u32,
-    /// Messages since the sockets' writers had their last turn.
-    in_slice: usize,
 }
 
 impl Inbox {
@@ -59,7 +57,6 @@ impl Inbox {
             enter_failures: Throttle::default(),
             poll_backoff: Backoff::new(),
             hasty_polls: 0,
-            in_slice: 0,
         }
     }
 
@@ -116,15 +113,25 @@ impl Inbox {
     }
 
     async fn take(&mut self, events: Vec<Event>) {
+        let mut in_slice = 0;
         for event in events {
-            self.dispatch.event(event);
-            self.in_slice += 1;
-            if self.in_slice >= self.shared.slice() {
-                self.in_slice = 0;
-                self.dispatch.reap();
-                yield_now().await;
+            if in_slice >= self.shared.slice() {
+                in_slice = 0;
+                self.give_way().await;
             }
+            self.dispatch.event(event);
+            in_slice += 1;
         }
+        if in_slice > 0 {
+            // The sockets' writers come before the plugin, whose next poll works on this thread.
+            self.give_way().await;
+        }
+    }
+
+    /// Ends a slice: the sockets' writers have their turn.
+    async fn give_way(&mut self) {
+        self.dispatch.reap();
+        yield_now().await;
     }
 
     /// Makes what the transport serves the same as what this server serves.
