@@ -9,7 +9,7 @@ use super::{Acks, ApiError, IntoRooms, RemoteSocket, SocketId, answers::AckBox};
 use crate::{
     cluster::{
         Body, Broadcast, Cluster, LocalAck, Namespace, NodeInfo, Partial, Payload, RemoteAck, Room,
-        Target,
+        Target, message::Str,
     },
     payload,
 };
@@ -456,7 +456,7 @@ fn flatten<N, T, R>(answers: Partial<(N, Vec<T>)>, mut item: impl FnMut(&N, T) -
 }
 
 /// Rooms are compared as Node.js does: by type and value.
-fn room_key(room: &Room) -> (bool, crate::cluster::message::Str) {
+fn room_key(room: &Room) -> (bool, Str) {
     match room {
         Room::Text(text) => (false, text.clone()),
         Room::Number(number) => (true, number.to_string().into()),

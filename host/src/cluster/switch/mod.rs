@@ -17,6 +17,7 @@
 mod control;
 mod driver;
 mod handle;
+mod line_in;
 mod lines;
 mod machine;
 mod merge;

@@ -13,22 +13,22 @@ use std::{
 
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, select_all},
+    future::{BoxFuture, join_all},
 };
 use tokio::{
     sync::{mpsc, oneshot},
     task::coop::consume_budget,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep},
 };
 
 use super::{
     control,
+    line_in::{LineIn, Polled, poll},
     machine::{Input, LineId},
     merge::{Merge, MergeLimits},
     message::{ControlMessage, Version},
 };
 use crate::cluster::{
-    backoff::Backoff,
     link::{Event, Failure, Subscriber},
     message::{Message, Namespace, NodeId},
 };
@@ -78,16 +78,6 @@ pub(super) enum Order {
     Gap(String),
 }
 
-struct LineIn {
-    id: LineId,
-    subscriber: Box<dyn Subscriber>,
-    backoff: Backoff,
-    /// Not before this.
-    retry_at: Option<Instant>,
-    /// What it hands out would not be put in order yet.
-    is_silent: bool,
-}
-
 struct Merging {
     old: LineId,
     new: LineId,
@@ -111,9 +101,6 @@ impl Merging {
         })
     }
 }
-
-/// What one line gave.
-type Poll<'a> = BoxFuture<'a, (usize, Result<Vec<Event>, Failure>)>;
 
 /// See the module.
 pub(super) struct SwitchSubscriber {
@@ -161,6 +148,12 @@ impl SwitchSubscriber {
                 let n = self.ready.len().min(max_events.max(1));
                 return Ok(self.ready.drain(..n).collect());
             }
+            // What comes over the new line cannot be kept any longer.
+            let full = self
+                .merging
+                .as_ref()
+                .filter(|merging| merging.merge.is_full());
+            let blocked = full.map(|merging| merging.new);
             let began = Instant::now();
             let left = until.saturating_duration_since(began);
             let polled = tokio::select! {
@@ -169,7 +162,7 @@ impl SwitchSubscriber {
                     self.obey(order);
                     continue;
                 }
-                polled = poll(&mut self.lines, &self.merging, self.turn, left, max_events) => polled,
+                polled = poll(&mut self.lines, blocked, self.turn, left, max_events) => polled,
             };
             self.turn = self.turn.wrapping_add(1);
             match polled {
@@ -372,94 +365,6 @@ fn is_control(event: &Event) -> bool {
     matches!(event, Event::Message(message, _) if control::is_control(&message.namespace))
 }
 
-impl LineIn {
-    fn new(id: LineId, subscriber: Box<dyn Subscriber>) -> Self {
-        Self {
-            id,
-            subscriber,
-            backoff: Backoff::new(),
-            retry_at: None,
-            is_silent: false,
-        }
-    }
-}
-
-enum Polled {
-    Events(LineId, Vec<Event>),
-    Failed(Failure),
-    Nothing,
-}
-
-/// Polls all lines that may be polled now; the first that has something or fails ends it.
-async fn poll(
-    lines: &mut [LineIn],
-    merging: &Option<Merging>,
-    turn: usize,
-    wait: Duration,
-    max_events: usize,
-) -> Polled {
-    // Usually there is one, and nothing stands in its way.
-    if let ([line], None) = (&mut *lines, merging)
-        && !line.is_silent
-        && line.retry_at.is_none()
-    {
-        return match line.subscriber.poll(wait, max_events).await {
-            Ok(events) => Polled::Events(line.id, events),
-            Err(failure) => Polled::Failed(failure),
-        };
-    }
-    let now = Instant::now();
-    let blocked = merging.as_ref().filter(|merging| merging.merge.is_full());
-    let blocked = blocked.map(|merging| merging.new);
-    let single = lines.len() == 1;
-    let mut again: Option<Instant> = None;
-    let mut polls: Vec<Poll<'_>> = Vec::new();
-    for (at, line) in lines.iter_mut().enumerate() {
-        if Some(line.id) == blocked || line.is_silent {
-            continue;
-        }
-        match line.retry_at.filter(|at| *at > now) {
-            Some(at) => again = Some(again.map_or(at, |first| first.min(at))),
-            None => {
-                let polled = line.subscriber.poll(wait, max_events);
-                polls.push(polled.map(move |polled| (at, polled)).boxed());
-            }
-        }
-    }
-    let until = again.map_or(now + wait, |again| again.min(now + wait));
-    if polls.is_empty() {
-        sleep_until(until).await;
-        return Polled::Nothing;
-    }
-    let first = turn % polls.len();
-    polls.rotate_left(first);
-    let (at, polled) = tokio::select! {
-        ((at, polled), _, _) = select_all(polls) => (at, polled),
-        () = sleep_until(until), if again.is_some() => return Polled::Nothing,
-    };
-    let Some(line) = lines.get_mut(at) else {
-        return Polled::Nothing;
-    };
-    match polled {
-        Ok(events) => {
-            line.retry_at = None;
-            line.backoff.reset();
-            Polled::Events(line.id, events)
-        }
-        // Whoever polls knows what to do.
-        Err(failure) if single => Polled::Failed(failure),
-        Err(failure) => {
-            if line.retry_at.is_none() {
-                tracing::warn!(
-                    "switch: the way in of one of two open transports is lost: {failure}; trying on"
-                );
-            }
-            line.retry_at = Some(Instant::now() + line.backoff.pause());
-            Polled::Nothing
-        }
-    }
-}
-
 impl Subscriber for SwitchSubscriber {
     fn enter(&mut self, namespace: Namespace) -> BoxFuture<'_, Result<(), Failure>> {
         async move {
@@ -469,10 +374,15 @@ impl Subscriber for SwitchSubscriber {
                 .merging
                 .as_ref()
                 .map(|merging| [merging.old, merging.new]);
-            for line in &mut self.lines {
-                let result = line.subscriber.enter(namespace.clone()).await;
+            // Side by side: on one of them it may take long, and the others' plugins wait for nothing
+            // but to be polled.
+            let entering = self.lines.iter_mut().map(|line| {
+                let entered = line.subscriber.enter(namespace.clone());
+                entered.map(|result| (line.id, result))
+            });
+            for (id, result) in join_all(entering).await {
                 // A line that was left matters only as long as its last messages are awaited.
-                if line.id == self.home || merging.is_some_and(|lines| lines.contains(&line.id)) {
+                if id == self.home || merging.is_some_and(|lines| lines.contains(&id)) {
                     entered = entered.and(result);
                 }
             }
@@ -484,9 +394,8 @@ impl Subscriber for SwitchSubscriber {
     fn leave<'a>(&'a mut self, namespace: &'a Namespace) -> BoxFuture<'a, ()> {
         async move {
             self.wanted.remove(namespace);
-            for line in &mut self.lines {
-                line.subscriber.leave(namespace).await;
-            }
+            let lines = self.lines.iter_mut();
+            join_all(lines.map(|line| line.subscriber.leave(namespace))).await;
         }
         .boxed()
     }

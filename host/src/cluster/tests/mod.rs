@@ -10,6 +10,7 @@ mod membership;
 mod node_events;
 mod recovery;
 mod requests;
+mod room;
 mod sending;
 mod served;
 mod servers;

@@ -1,9 +1,9 @@
 //! The way in: several lines as one.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Barrier, mpsc, oneshot};
 
 use super::super::{
     control,
@@ -22,11 +22,32 @@ const NEW: LineId = LineId(1);
 const SOON: Duration = Duration::from_millis(50);
 
 /// Gives what it is given.
-struct Line(mpsc::Receiver<Result<Event, Failure>>);
+#[derive(Default)]
+struct Line {
+    /// None: never waits, and never has anything.
+    events: Option<mpsc::Receiver<Result<Event, Failure>>>,
+    /// Whom it has to meet to enter a namespace.
+    meeting: Option<Arc<Barrier>>,
+}
+
+impl Line {
+    fn of(events: mpsc::Receiver<Result<Event, Failure>>) -> Box<Self> {
+        Box::new(Self {
+            events: Some(events),
+            meeting: None,
+        })
+    }
+}
 
 impl Subscriber for Line {
     fn enter(&mut self, _: Namespace) -> BoxFuture<'_, Result<(), Failure>> {
-        async { Ok(()) }.boxed()
+        async move {
+            if let Some(meeting) = &self.meeting {
+                meeting.wait().await;
+            }
+            Ok(())
+        }
+        .boxed()
     }
 
     fn leave<'a>(&'a mut self, _: &'a Namespace) -> BoxFuture<'a, ()> {
@@ -35,33 +56,15 @@ impl Subscriber for Line {
 
     fn poll(&mut self, timeout: Duration, _: usize) -> BoxFuture<'_, Result<Vec<Event>, Failure>> {
         async move {
-            match tokio::time::timeout(timeout, self.0.recv()).await {
+            let Some(events) = &mut self.events else {
+                return Ok(Vec::new());
+            };
+            match tokio::time::timeout(timeout, events.recv()).await {
                 Ok(Some(event)) => event.map(|event| vec![event]),
                 Ok(None) | Err(_) => Ok(Vec::new()),
             }
         }
         .boxed()
-    }
-
-    fn close(&mut self) -> BoxFuture<'_, ()> {
-        async {}.boxed()
-    }
-}
-
-/// Never waits, and never has anything.
-struct Hasty;
-
-impl Subscriber for Hasty {
-    fn enter(&mut self, _: Namespace) -> BoxFuture<'_, Result<(), Failure>> {
-        async { Ok(()) }.boxed()
-    }
-
-    fn leave<'a>(&'a mut self, _: &'a Namespace) -> BoxFuture<'a, ()> {
-        async {}.boxed()
-    }
-
-    fn poll(&mut self, _: Duration, _: usize) -> BoxFuture<'_, Result<Vec<Event>, Failure>> {
-        async { Ok(Vec::new()) }.boxed()
     }
 
     fn close(&mut self) -> BoxFuture<'_, ()> {
@@ -75,9 +78,41 @@ async fn a_line_that_never_waits_leaves_the_thread_to_others() {
     let (_orders, given) = mpsc::channel(16);
     let (say, _heard) = mpsc::channel(16);
     let node = NodeId::from("me");
-    let mut subscriber = SwitchSubscriber::new(node, HOME, Box::new(Hasty), given, say);
+    let mut subscriber = SwitchSubscriber::new(node, HOME, Box::new(Line::default()), given, say);
     let polled = tokio::time::timeout(SOON, subscriber.poll(Duration::from_secs(3600), 10)).await;
     assert!(polled.is_err(), "there was nothing to poll");
+}
+
+#[tokio::test]
+async fn all_lines_enter_a_namespace_at_the_same_time() {
+    let (orders, given) = mpsc::channel(16);
+    let (say, _heard) = mpsc::channel(16);
+    let meeting = Arc::new(Barrier::new(2));
+    let line = || {
+        Box::new(Line {
+            events: None,
+            meeting: Some(Arc::clone(&meeting)),
+        })
+    };
+    let node = NodeId::from("me");
+    let mut subscriber = SwitchSubscriber::new(node, HOME, line(), given, say);
+    let (reply, taken) = oneshot::channel();
+    let entered = Entered {
+        subscriber: line(),
+        namespaces: BTreeSet::new(),
+    };
+    let line = NEW;
+    let add = Order::Add {
+        line,
+        entered,
+        reply,
+    };
+    assert!(orders.send(add).await.is_ok());
+    assert_eq!(subscriber.poll(SOON, 10).await, Ok(Vec::new()));
+    assert!(taken.await.unwrap().is_ok());
+    let entered = subscriber.enter(Namespace::from("/"));
+    let entered = tokio::time::timeout(Duration::from_secs(5), entered).await;
+    assert_eq!(entered, Ok(Ok(())), "one waited for the other");
 }
 
 struct Scene {
@@ -96,7 +131,7 @@ impl Scene {
         let (home, from_home) = mpsc::channel(16);
         let (new, from_new) = mpsc::channel(16);
         let node = NodeId::from("me");
-        let subscriber = SwitchSubscriber::new(node, HOME, Box::new(Line(from_home)), given, say);
+        let subscriber = SwitchSubscriber::new(node, HOME, Line::of(from_home), given, say);
         let mut scene = Self {
             subscriber,
             orders,
@@ -106,7 +141,7 @@ impl Scene {
         };
         let (reply, taken) = oneshot::channel();
         let entered = Entered {
-            subscriber: Box::new(Line(from_new)),
+            subscriber: Line::of(from_new),
             namespaces: BTreeSet::new(),
         };
         let line = NEW;
