@@ -20,6 +20,8 @@ use crate::cluster::{
 const HOME: LineId = LineId(0);
 const NEW: LineId = LineId(1);
 const SOON: Duration = Duration::from_millis(50);
+/// Far more polls than fit into that if there are pauses between them.
+const MANY: usize = 1000;
 
 /// Gives what it is given.
 #[derive(Default)]
@@ -28,13 +30,14 @@ struct Line {
     events: Option<mpsc::Receiver<Result<Event, Failure>>>,
     /// Whom it has to meet to enter a namespace.
     meeting: Option<Arc<Barrier>>,
+    polls: usize,
 }
 
 impl Line {
     fn of(events: mpsc::Receiver<Result<Event, Failure>>) -> Box<Self> {
         Box::new(Self {
             events: Some(events),
-            meeting: None,
+            ..Self::default()
         })
     }
 }
@@ -57,6 +60,8 @@ impl Subscriber for Line {
     fn poll(&mut self, timeout: Duration, _: usize) -> BoxFuture<'_, Result<Vec<Event>, Failure>> {
         async move {
             let Some(events) = &mut self.events else {
+                self.polls += 1;
+                assert!(self.polls < MANY, "polled without a pause");
                 return Ok(Vec::new());
             };
             match tokio::time::timeout(timeout, events.recv()).await {
@@ -72,7 +77,6 @@ impl Subscriber for Line {
     }
 }
 
-/// Else this test would not end.
 #[tokio::test]
 async fn a_line_that_never_waits_leaves_the_thread_to_others() {
     let (_orders, given) = mpsc::channel(16);
@@ -90,8 +94,8 @@ async fn all_lines_enter_a_namespace_at_the_same_time() {
     let meeting = Arc::new(Barrier::new(2));
     let line = || {
         Box::new(Line {
-            events: None,
             meeting: Some(Arc::clone(&meeting)),
+            ..Line::default()
         })
     };
     let node = NodeId::from("me");
