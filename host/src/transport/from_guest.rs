@@ -43,8 +43,8 @@ impl Shared {
         }
     }
 
-    fn message(&mut self, message: wit::MessageResult) -> Message {
-        let wit::MessageResult {
+    fn message(&mut self, message: wit::Message) -> Message {
+        let wit::Message {
             namespace,
             sender,
             recipient,
@@ -183,7 +183,7 @@ fn target(target: wit::TargetResult) -> Target {
     } = target;
     Target {
         rooms: r.into_iter().map(room).collect(),
-        except: rooms(except),
+        except: rooms(except.unwrap_or_default()),
         volatile,
         flags: other_flags.map(Arc::from),
     }
@@ -204,7 +204,7 @@ pub(super) fn payload(payload: wit::PayloadResult) -> Payload {
     let wit::PayloadResult { json, attachments } = payload;
     Payload {
         json: json.into(),
-        attachments: attachments.into_iter().map(Bytes::from).collect(),
+        attachments: attachments.into_iter().flatten().map(Bytes::from).collect(),
     }
 }
 

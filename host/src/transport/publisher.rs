@@ -116,7 +116,7 @@ impl PluginPublisher {
     async fn send(&mut self, batch: &[Message], first: u64) -> Result<Vec<Offset>, PublishFailure> {
         self.live().await.map_err(|away| failed(away.into()))?;
         self.arena.reset();
-        let messages = to_guest::messages(&self.arena, batch);
+        let runs = to_guest::runs(&self.arena, batch);
         let Some(Live { guest, api }) = self.keeper.current() else {
             return Err(failed(Failure::Unavailable("no instance".to_owned())));
         };
@@ -124,9 +124,7 @@ impl PluginPublisher {
         let published = guest
             .call("publish", timeout, async |store, _| {
                 // The border has no 64-bit integers. Exact for as long as any server runs.
-                api.exports
-                    .call_publish(store, messages, first as f64)
-                    .await
+                api.exports.call_publish(store, &runs, first as f64).await
             })
             .await;
         match published {

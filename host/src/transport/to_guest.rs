@@ -9,14 +9,24 @@ use crate::{
 };
 
 /// Converts a batch. What is allocated lives in `arena`.
-pub(super) fn messages<'a>(arena: &'a Bump, batch: &'a [Message]) -> &'a [wit::MessageParam<'a>] {
-    list(arena, batch, message)
+pub(super) fn runs<'a>(arena: &'a Bump, batch: &'a [Message]) -> Vec<wit::Run<'a>> {
+    let in_common =
+        |a: &Message, b: &Message| (&a.namespace, &a.sender) == (&b.namespace, &b.sender);
+    let runs = batch.chunk_by(in_common).filter_map(|messages| {
+        let Message {
+            namespace, sender, ..
+        } = messages.first()?;
+        Some(wit::Run {
+            namespace: namespace.as_str(),
+            sender: sender.as_str(),
+            messages: list(arena, messages, outgoing),
+        })
+    });
+    runs.collect()
 }
 
-fn message<'a>(arena: &'a Bump, message: &'a Message) -> wit::MessageParam<'a> {
-    wit::MessageParam {
-        namespace: message.namespace.as_str(),
-        sender: message.sender.as_str(),
+fn outgoing<'a>(arena: &'a Bump, message: &'a Message) -> wit::Outgoing<'a> {
+    wit::Outgoing {
         recipient: message.recipient.as_ref().map(|node| node.as_str()),
         body: body(arena, &message.body),
     }
@@ -125,7 +135,7 @@ fn room_change<'a>(
 fn target<'a>(arena: &'a Bump, target: &'a Target) -> wit::TargetParam<'a> {
     wit::TargetParam {
         rooms: rooms(arena, &target.rooms),
-        except: rooms(arena, &target.except),
+        except: unless_empty(rooms(arena, &target.except)),
         volatile: target.volatile,
         other_flags: target.flags.as_deref(),
     }
@@ -141,7 +151,7 @@ pub(super) fn rooms<'a>(arena: &'a Bump, rooms: &'a [Room]) -> &'a [wit::RoomPar
 pub(super) fn payload<'a>(arena: &'a Bump, payload: &'a Payload) -> wit::PayloadParam<'a> {
     wit::PayloadParam {
         json: payload.json.as_str(),
-        attachments: list(arena, &payload.attachments, |_, bytes| bytes.as_ref()),
+        attachments: unless_empty(list(arena, &payload.attachments, |_, bytes| bytes.as_ref())),
     }
 }
 
@@ -152,6 +162,11 @@ fn socket<'a>(arena: &'a Bump, socket: &'a SocketInfo) -> wit::SocketParam<'a> {
         handshake: payload(arena, &socket.handshake),
         data: payload(arena, &socket.data),
     }
+}
+
+/// What is seldom there costs nothing when it is not: even an empty list is a call into the guest.
+fn unless_empty<T>(list: &[T]) -> Option<&[T]> {
+    (!list.is_empty()).then_some(list)
 }
 
 fn list<'a, T, U>(

@@ -93,13 +93,17 @@ static void visit_attachment(codec_t *c, bus_transport_list_u8_t *bytes) {
   if (c->frees && bytes->len > 0) free(bytes->ptr);
 }
 
+static void visit_attachments(codec_t *c, bus_transport_list_list_u8_t *attachments) {
+  VISIT_LIST(c, attachments, visit_attachment);
+  if (c->frees) {
+    if (attachments->len > 0) free(attachments->ptr);
+    memset(attachments, 0, sizeof *attachments);
+  }
+}
+
 static void visit_payload(codec_t *c, M(payload) *payload) {
   visit_text(c, &payload->json);
-  VISIT_LIST(c, &payload->attachments, visit_attachment);
-  if (c->frees) {
-    if (payload->attachments.len > 0) free(payload->attachments.ptr);
-    memset(&payload->attachments, 0, sizeof payload->attachments);
-  }
+  VISIT_OPTION(c, &payload->attachments, visit_attachments);
 }
 
 static void visit_room(codec_t *c, M(room) *room) {
@@ -114,9 +118,13 @@ static void visit_room(codec_t *c, M(room) *room) {
   }
 }
 
+static void visit_rooms(codec_t *c, M(list_room) *rooms) {
+  VISIT_LIST(c, rooms, visit_room);
+}
+
 static void visit_target(codec_t *c, M(target) *target) {
-  VISIT_LIST(c, &target->rooms, visit_room);
-  VISIT_LIST(c, &target->except, visit_room);
+  visit_rooms(c, &target->rooms);
+  VISIT_OPTION(c, &target->except, visit_rooms);
   visit_bool(c, &target->volatile_);
   VISIT_OPTION(c, &target->other_flags, visit_text);
 }
@@ -213,9 +221,9 @@ static void visit_message(codec_t *c, M(message) *message) {
   visit_body(c, &message->body);
 }
 
-static void free_message_attachments(M(message) *message) {
+static void free_attachments(M(body) *body) {
   codec_t freeing = {.frees = true};
-  visit_message(&freeing, message);
+  visit_body(&freeing, body);
 }
 
 #endif

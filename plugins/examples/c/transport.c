@@ -68,6 +68,33 @@ bool exports_switchboard_transport_publisher_open(
   return true;
 }
 
+typedef exports_switchboard_transport_publisher_list_run_t batch_t;
+
+/* The messages of a batch, each as the other side gets it: what those of a run have in common stands
+   there once. All that they point to still belongs to the batch. */
+static M(message) *messages_of(batch_t *batch, size_t *count) {
+  *count = 0;
+  for (size_t n = 0; n < batch->len; n++) *count += batch->ptr[n].messages.len;
+  M(message) *messages = some(*count, sizeof(M(message)));
+  M(message) *next = messages;
+  for (size_t n = 0; n < batch->len; n++) {
+    M(run) *run = &batch->ptr[n];
+    for (size_t m = 0; m < run->messages.len; m++) {
+      M(outgoing) *message = &run->messages.ptr[m];
+      *next++ = (M(message)){run->namespace_, run->sender, message->recipient, message->body};
+    }
+  }
+  return messages;
+}
+
+static void free_batch(batch_t *batch) {
+  for (size_t n = 0; n < batch->len; n++) {
+    M(run) *run = &batch->ptr[n];
+    for (size_t m = 0; m < run->messages.len; m++) free_attachments(&run->messages.ptr[m].body);
+  }
+  exports_switchboard_transport_publisher_list_run_free(batch);
+}
+
 /* (2) The frames leave in this order, all of them or none. */
 static bool send(M(message) *messages, size_t count, switchboard_bus_bus_error_t *error) {
   bus_transport_list_list_u8_t frames = {some(count, sizeof(bus_transport_list_u8_t)), count};
@@ -86,21 +113,21 @@ static bool send(M(message) *messages, size_t count, switchboard_bus_bus_error_t
 }
 
 bool exports_switchboard_transport_publisher_publish(
-    exports_switchboard_transport_publisher_list_message_t *batch, double first,
-    bus_transport_list_string_t *offsets,
+    batch_t *batch, double first, bus_transport_list_string_t *offsets,
     exports_switchboard_transport_publisher_publish_failure_t *failure) {
   (void)first;
   switchboard_bus_bus_error_t error;
-  size_t accepted = 0;
-  bool is_sent = send(batch->ptr, batch->len, &error);
+  size_t accepted = 0, count;
+  M(message) *messages = messages_of(batch, &count);
+  bool is_sent = send(messages, count, &error);
   if (!is_sent && error.tag == SWITCHBOARD_BUS_BUS_ERROR_TOO_LARGE) {
     /* Together they are too large: each goes alone, to find the one that can never go. */
     do {
-      is_sent = send(&batch->ptr[accepted], 1, &error);
-    } while (is_sent && ++accepted < batch->len);
+      is_sent = send(&messages[accepted], 1, &error);
+    } while (is_sent && ++accepted < count);
   }
-  for (size_t n = 0; n < batch->len; n++) free_message_attachments(&batch->ptr[n]);
-  exports_switchboard_transport_publisher_list_message_free(batch);
+  free(messages);
+  free_batch(batch);
   memset(offsets, 0, sizeof *offsets);
   if (is_sent) return true;
   /* (3) How many were accepted is exact, so that nothing is lost or sent twice. */
@@ -180,7 +207,7 @@ static bool read_frame(switchboard_bus_bus_frame_t *frame, event_t *event) {
   M(message) *message = &event->val.message.message;
   visit_message(&reader, message);
   if (!reader.failed && is_for_us(message)) return true;
-  free_message_attachments(message);
+  free_attachments(&message->body);
   switchboard_transport_messages_message_free(message);
   memset(event, 0, sizeof *event);
   /* (5) A gap is said, never hidden. */

@@ -49,6 +49,14 @@ def unpack(value):
     return TYPES[value["type"]](**fields)
 
 
+def messages_of(batch):
+    """The messages of a batch, each as the other side gets it. What those of a run have in common
+    stands there once."""
+    for run in batch:
+        for message in run.messages:
+            yield messages.Message(run.namespace, run.sender, message.recipient, message.body)
+
+
 # ---- The two halves. They run in separate instances, so they share nothing.
 #
 # componentize-py makes a new object for every call, so what lives longer belongs to the class.
@@ -68,25 +76,28 @@ class Publisher(exports.Publisher):
     def publish(self, batch, first):
         # (2) The order of the batch is the order of the frame, and frames leave in order. It is
         # accepted as a whole or not at all.
-        frame = json.dumps([pack(message) for message in batch]).encode()
+        packed = [pack(message) for message in messages_of(batch)]
         try:
-            self.sender.send([frame])
+            self.send(packed)
         except Err as error:
-            if isinstance(error.value, bus.Error_TooLarge) and len(batch) > 1:
-                return self.publish_singly(batch, first)
+            if isinstance(error.value, bus.Error_TooLarge) and len(packed) > 1:
+                return self.publish_singly(packed)
             raise Err(PublishFailure(accepted=0, offsets=[], reason=reason(error.value)))
         return []
 
-    def publish_singly(self, batch, first):
+    def publish_singly(self, packed):
         """Together they are too large: each goes alone, to find the one that can never go."""
-        for accepted, message in enumerate(batch):
+        for accepted, message in enumerate(packed):
             try:
-                self.publish([message], first + accepted)
+                self.send([message])
             except Err as error:
                 # (3) How many were accepted is exact, so that nothing is lost or sent twice.
-                error.value.accepted = accepted
-                raise
+                why = reason(error.value)
+                raise Err(PublishFailure(accepted=accepted, offsets=[], reason=why))
         return []
+
+    def send(self, packed):
+        self.sender.send([json.dumps(packed).encode()])
 
     def count_nodes(self, namespace):
         return None

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use switchboard_plugin::{
-    Config, Failure, Membership, OpenFailure, PublishFailure, Publisher, Subscriber, TransportInfo,
+    Batch, Config, Failure, Membership, OpenFailure, PublishFailure, Publisher, Subscriber,
+    TransportInfo,
     bus::{self, Sender, Subscription},
     options,
-    types::{Event, Lag, Message, Received},
+    types::{Event, Lag, Received},
     warn,
 };
 
@@ -54,8 +55,8 @@ impl Publisher for Out {
         ))
     }
 
-    fn publish(&mut self, batch: Vec<Message>, _first: u64) -> Result<Vec<String>, PublishFailure> {
-        let frames = wire::frames(&batch, &self.node, FRAME_TARGET_BYTES);
+    fn publish(&mut self, batch: Batch, _first: u64) -> Result<Vec<String>, PublishFailure> {
+        let frames = wire::frames(batch.iter(), &self.node, FRAME_TARGET_BYTES);
         match self.sender.send(&frames) {
             Ok(()) => Ok(Vec::new()),
             Err(bus::Error::TooLarge(_)) => self.publish_singly(&batch),
@@ -71,9 +72,9 @@ impl Publisher for Out {
 impl Out {
     /// Rare: together the messages are too large for the bus. Each goes alone, to find the one that
     /// can never go.
-    fn publish_singly(&self, batch: &[Message]) -> Result<Vec<String>, PublishFailure> {
+    fn publish_singly(&self, batch: &Batch) -> Result<Vec<String>, PublishFailure> {
         for (n, message) in batch.iter().enumerate() {
-            let frame = wire::frames(std::slice::from_ref(message), &self.node, usize::MAX);
+            let frame = wire::frames([message], &self.node, usize::MAX);
             match self.sender.send(&frame) {
                 Ok(()) => {}
                 Err(bus::Error::TooLarge(limit)) => {

@@ -165,7 +165,7 @@ fn node_sees_a_buffer_as_text_where_only_text_is_wanted() {
     let mut message = event("x");
     if let Body::Broadcast(event) = &mut message.body {
         event.data.json = r#"["x",{"_placeholder":true,"num":0}]"#.to_owned();
-        event.data.attachments = vec![vec![1, 2]];
+        event.data.attachments = Some(vec![vec![1, 2]]);
     }
     let seen = ask_node(&[
         shown_to_node(&message, true),
@@ -198,7 +198,7 @@ fn sessions() -> Vec<(Session, Value)> {
         ],
         data: Payload {
             json: r#"{"a":[1,null,true,"é"],"b":{"_placeholder":true,"num":0}}"#.to_owned(),
-            attachments: vec![vec![0, 255]],
+            attachments: Some(vec![vec![0, 255]]),
         },
     };
     let tree = json!({
@@ -276,13 +276,13 @@ fn node_restores_a_session_of_ours_with_what_it_missed_and_no_more() {
 fn event(name: &str) -> Message {
     let target = Target {
         rooms: Vec::new(),
-        except: Vec::new(),
+        except: None,
         volatile: false,
         other_flags: None,
     };
     let data = Payload {
         json: json!([name]).to_string(),
-        attachments: Vec::new(),
+        attachments: None,
     };
     Message {
         namespace: "/".to_owned(),

@@ -70,7 +70,7 @@ macro_rules! transport {
                     ::std::result::Result::Ok(info)
                 }
                 fn publish(
-                    batch: ::std::vec::Vec<$crate::types::Message>,
+                    batch: ::std::vec::Vec<$crate::types::Run>,
                     first: f64,
                 ) -> ::std::result::Result<
                     ::std::vec::Vec<::std::string::String>,
@@ -78,6 +78,7 @@ macro_rules! transport {
                 > {
                     // Whole, and exact up to 2^53.
                     let first = first as u64;
+                    let batch = $crate::Batch::from(batch);
                     PUBLISHER
                         .with(|slot| slot.with(|p| $crate::Publisher::publish(p, batch, first)))
                         .unwrap_or_else(|| {

@@ -8,8 +8,8 @@
 //!
 //! ```
 //! use switchboard_plugin::{
-//!     Config, Failure, OpenFailure, PublishFailure, Publisher, Subscriber, TransportInfo, options,
-//!     types::{Event, Message},
+//!     Batch, Config, Failure, OpenFailure, PublishFailure, Publisher, Subscriber, TransportInfo,
+//!     options, types::Event,
 //! };
 //!
 //! #[derive(serde::Deserialize)]
@@ -26,7 +26,7 @@
 //!         let _: Options = options(&config)?;
 //!         Ok((Out, TransportInfo::default()))
 //!     }
-//!     fn publish(&mut self, _: Vec<Message>, _first: u64) -> Result<Vec<String>, PublishFailure> {
+//!     fn publish(&mut self, _: Batch, _first: u64) -> Result<Vec<String>, PublishFailure> {
 //!         Ok(Vec::new())
 //!     }
 //! }
@@ -44,6 +44,7 @@
 //! switchboard_plugin::transport!(Out, In);
 //! ```
 
+mod batch;
 #[doc(hidden)]
 pub mod bindings;
 mod export;
@@ -57,10 +58,12 @@ pub mod redis_outcome;
 pub mod socket;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+mod values;
 pub mod wire;
 
 use bindings::switchboard::transport as wit;
 
+pub use batch::{Batch, MessageRef};
 #[cfg(target_family = "wasm")]
 pub use bindings::switchboard::bus::bus;
 pub use bindings::switchboard::postgres::postgres;
@@ -71,6 +74,7 @@ pub use bindings::switchboard::transport::node;
 pub use log::{debug, error, info, trace, warn};
 #[cfg(not(target_family = "wasm"))]
 pub use native::{bus, node, tcp};
+pub use values::unless_empty;
 pub use wit::lifecycle::{Config, Failure, Membership, OpenFailure, TransportInfo};
 
 /// What nodes tell each other, and what a subscriber reports.
@@ -125,11 +129,7 @@ pub trait Publisher: Sized + 'static {
     ///
     /// # Errors
     /// How many from the front were accepted, and what became of the next one.
-    fn publish(
-        &mut self,
-        batch: Vec<types::Message>,
-        first: u64,
-    ) -> Result<Vec<String>, PublishFailure>;
+    fn publish(&mut self, batch: Batch, first: u64) -> Result<Vec<String>, PublishFailure>;
 
     /// How many nodes serve this namespace; only asked when [`TransportInfo::membership`] is
     /// [`Membership::Counted`].

@@ -8,15 +8,15 @@
 //! ```
 //! use switchboard_plugin::testing::{Network, event};
 //! # use switchboard_plugin::{
-//! #     Config, Failure, OpenFailure, PublishFailure, Publisher, Subscriber, TransportInfo,
-//! #     bus::{self, Sender, Subscription}, types::{Event, Message, Received}, wire::envelope,
+//! #     Batch, Config, Failure, OpenFailure, PublishFailure, Publisher, Subscriber, TransportInfo,
+//! #     bus::{self, Sender, Subscription}, types::{Event, Received}, wire::envelope,
 //! # };
 //! # struct Out(Sender);
 //! # impl Publisher for Out {
 //! #     fn open(_: Config) -> Result<(Self, TransportInfo), OpenFailure> {
 //! #         Ok((Out(Sender::open("main").unwrap()), TransportInfo::default()))
 //! #     }
-//! #     fn publish(&mut self, batch: Vec<Message>, _: u64) -> Result<Vec<String>, PublishFailure> {
+//! #     fn publish(&mut self, batch: Batch, _: u64) -> Result<Vec<String>, PublishFailure> {
 //! #         let frames: Vec<_> = batch.iter().map(|m| envelope::write(m).unwrap()).collect();
 //! #         self.0.send(&frames).unwrap();
 //! #         Ok(Vec::new())
@@ -47,7 +47,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use crate::{
-    Config, Failure, OpenFailure, PublishFailure, Publisher, Subscriber, TransportInfo,
+    Batch, Config, Failure, OpenFailure, PublishFailure, Publisher, Subscriber, TransportInfo,
     native::{State, acting},
     types::{Body, Broadcast, Event, Message, Payload, Target},
 };
@@ -189,7 +189,8 @@ impl<P: Publisher, S: Subscriber> Node<P, S> {
     ///
     /// # Errors
     /// What the transport says. What was accepted counts as published.
-    pub fn publish(&mut self, batch: Vec<Message>) -> Result<Vec<String>, Failed> {
+    pub fn publish(&mut self, batch: impl Into<Batch>) -> Result<Vec<String>, Failed> {
+        let batch = batch.into();
         let (count, first) = (batch.len() as u64, self.published);
         let publisher = &mut self.publisher;
         let publish = || publisher.publish(batch, first);
@@ -272,14 +273,11 @@ pub fn broadcast(node: &str, json: &str, attachments: Vec<Vec<u8>>) -> Message {
         body: Body::Broadcast(Broadcast {
             target: Target {
                 rooms: Vec::new(),
-                except: Vec::new(),
+                except: None,
                 volatile: false,
                 other_flags: None,
             },
-            data: Payload {
-                json: json.to_owned(),
-                attachments,
-            },
+            data: Payload::new(json, attachments),
             packet_id: None,
             request: None,
         }),

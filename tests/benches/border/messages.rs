@@ -3,7 +3,7 @@
 
 use criterion::Throughput;
 use switchboard::cluster::{Body, Broadcast, Message, Namespace, NodeId, Payload, Room, Target};
-use switchboard_plugin::types;
+use switchboard_plugin::{types, unless_empty};
 
 /// How many messages of which size.
 #[derive(Clone, Copy)]
@@ -106,19 +106,19 @@ fn for_plugin_one(message: &Message, broadcast: &Broadcast) -> types::Message {
         body: types::Body::Broadcast(types::Broadcast {
             target: types::Target {
                 rooms: rooms(&broadcast.target.rooms),
-                except: rooms(&broadcast.target.except),
+                except: unless_empty(rooms(&broadcast.target.except)),
                 volatile: broadcast.target.volatile,
                 other_flags: broadcast.target.flags.as_deref().map(str::to_owned),
             },
-            data: types::Payload {
-                json: broadcast.data.json.as_str().to_owned(),
-                attachments: broadcast
+            data: types::Payload::new(
+                broadcast.data.json.as_str(),
+                broadcast
                     .data
                     .attachments
                     .iter()
                     .map(|bytes| bytes.to_vec())
                     .collect(),
-            },
+            ),
             packet_id: broadcast.packet_id.as_deref().map(str::to_owned),
             request: broadcast.request.as_ref().map(|id| id.as_str().to_owned()),
         }),

@@ -2,9 +2,13 @@
 
 use std::fmt;
 
-use switchboard_plugin::types::{
-    AckAnswer, Body, Broadcast, CountAnswer, CustomQuery, Disconnection, Message, Payload, Query,
-    Room, RoomChange, RoomsAnswer, ServerEvent, Socket, SocketsAnswer, Target, ValueAnswer,
+use switchboard_plugin::{
+    types::{
+        AckAnswer, Body, Broadcast, CountAnswer, CustomQuery, Disconnection, Message, Payload,
+        Query, Room, RoomChange, RoomsAnswer, ServerEvent, Socket, SocketsAnswer, Target,
+        ValueAnswer,
+    },
+    unless_empty,
 };
 
 use super::{VERSION, kind};
@@ -175,7 +179,7 @@ impl<'a> Reader<'a> {
     fn target(&mut self) -> Result<Target> {
         Ok(Target {
             rooms: self.list(Self::room)?,
-            except: self.list(Self::room)?,
+            except: unless_empty(self.list(Self::room)?),
             volatile: self.bool()?,
             other_flags: self.optional_text()?,
         })
@@ -192,7 +196,7 @@ impl<'a> Reader<'a> {
     fn payload(&mut self) -> Result<Payload> {
         Ok(Payload {
             json: self.text()?,
-            attachments: self.list(|r| Ok(r.bytes()?.to_vec()))?,
+            attachments: unless_empty(self.list(|r| Ok(r.bytes()?.to_vec()))?),
         })
     }
 

@@ -8,16 +8,13 @@ use switchboard_plugin::types::{
 use super::{Malformed, frames, read};
 
 fn payload(json: &str, attachments: &[&[u8]]) -> Payload {
-    Payload {
-        json: json.into(),
-        attachments: attachments.iter().map(|a| a.to_vec()).collect(),
-    }
+    Payload::new(json, attachments.iter().map(|a| a.to_vec()).collect())
 }
 
 fn target() -> Target {
     Target {
         rooms: vec![Room::Text("комната 🚪".into()), Room::Number(42.0)],
-        except: vec![Room::Text(String::new())],
+        except: Some(vec![Room::Text(String::new())]),
         volatile: true,
         other_flags: Some(r#"{"compress":false}"#.into()),
     }

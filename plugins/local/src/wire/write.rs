@@ -1,19 +1,26 @@
 //! Messages to frames.
 
-use switchboard_plugin::types::{Body, Message, Payload, Room, Socket, Target};
+use switchboard_plugin::{
+    MessageRef,
+    types::{Body, Payload, Room, Socket, Target},
+};
 
 use super::{VERSION, kind};
 
 /// Writes messages into as few frames as possible, each closed once it has reached `target`
 /// bytes. `node` is the sender that need not be named.
-pub fn frames(batch: &[Message], node: &str, target: usize) -> Vec<Vec<u8>> {
+pub fn frames<'m>(
+    messages: impl IntoIterator<Item: Into<MessageRef<'m>>>,
+    node: &str,
+    target: usize,
+) -> Vec<Vec<u8>> {
     let mut frames = Vec::with_capacity(1);
     let mut frame = Writer::default();
-    for message in batch {
+    for message in messages {
         if frame.0.is_empty() {
             frame.0.push(VERSION);
         }
-        frame.message(message, node);
+        frame.message(message.into(), node);
         if frame.0.len() >= target {
             frames.push(std::mem::take(&mut frame.0));
         }
@@ -28,20 +35,20 @@ pub fn frames(batch: &[Message], node: &str, target: usize) -> Vec<Vec<u8>> {
 struct Writer(Vec<u8>);
 
 impl Writer {
-    fn message(&mut self, message: &Message, node: &str) {
+    fn message(&mut self, message: MessageRef<'_>, node: &str) {
         // Payloads are nearly all of a message: reserve once, so that large ones are not moved.
-        self.0.reserve(payload_len(&message.body) + 256);
+        self.0.reserve(payload_len(message.body) + 256);
         let start = self.0.len();
         self.0.extend_from_slice(&[0; 4]);
-        self.0.push(kind_of(&message.body));
-        self.text(&message.namespace);
+        self.0.push(kind_of(message.body));
+        self.text(message.namespace);
         self.text(if message.sender == node {
             ""
         } else {
-            &message.sender
+            message.sender
         });
-        self.optional_text(message.recipient.as_deref());
-        self.body(&message.body);
+        self.optional_text(message.recipient);
+        self.body(message.body);
         let len = (self.0.len() - start - 4) as u32;
         if let Some(prefix) = self.0.get_mut(start..start + 4) {
             prefix.copy_from_slice(&len.to_le_bytes());
@@ -116,7 +123,7 @@ impl Writer {
 
     fn target(&mut self, target: &Target) {
         self.list(&target.rooms, Self::room);
-        self.list(&target.except, Self::room);
+        self.list(target.excepted(), Self::room);
         self.0.push(u8::from(target.volatile));
         self.optional_text(target.other_flags.as_deref());
     }
@@ -136,7 +143,7 @@ impl Writer {
 
     fn payload(&mut self, payload: &Payload) {
         self.text(&payload.json);
-        self.list(&payload.attachments, |w, bytes: &Vec<u8>| w.bytes(bytes));
+        self.list(payload.parts(), |w, bytes: &Vec<u8>| w.bytes(bytes));
     }
 
     fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
@@ -173,7 +180,7 @@ impl Writer {
 }
 
 fn payload_len(body: &Body) -> usize {
-    let len = |p: &Payload| p.json.len() + p.attachments.iter().map(Vec::len).sum::<usize>();
+    let len = |p: &Payload| p.json.len() + p.parts().iter().map(Vec::len).sum::<usize>();
     match body {
         Body::Broadcast(b) => len(&b.data),
         Body::ServerEvent(e) => len(&e.data),

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use switchboard_plugin::{
-    Config, Failure, Membership, OpenFailure, PublishFailure, Publisher, TransportInfo,
+    Batch, Config, Failure, Membership, MessageRef, OpenFailure, PublishFailure, Publisher,
+    TransportInfo,
     host::now_ms,
     socket::Socket,
     tcp,
-    types::Message,
     wire::{MAX_MESSAGE_BYTES, envelope},
 };
 
@@ -71,8 +71,8 @@ impl Publisher for Publishing<tcp::Socket> {
         Ok((Self::new(socket, &options, &config.node), info))
     }
 
-    fn publish(&mut self, batch: Vec<Message>, first: u64) -> Result<Vec<String>, PublishFailure> {
-        self.send(&batch, first).map(|()| Vec::new())
+    fn publish(&mut self, batch: Batch, first: u64) -> Result<Vec<String>, PublishFailure> {
+        self.send(batch.iter(), first).map(|()| Vec::new())
     }
 
     fn close(self) {
@@ -99,7 +99,11 @@ impl<S: Socket> Publishing<S> {
     /// # Errors
     /// As the contract has it. What may have gone out when the connection was lost is handed out again
     /// by the host with the same numbers, and whoever has it drops it.
-    pub fn send(&mut self, batch: &[Message], first: u64) -> Result<(), PublishFailure> {
+    pub fn send<'m>(
+        &mut self,
+        batch: impl IntoIterator<Item: Into<MessageRef<'m>>>,
+        first: u64,
+    ) -> Result<(), PublishFailure> {
         self.reach().map_err(|trouble| unavailable(&trouble))?;
         let written = self.write(batch, first);
         match self.deliver(&written) {
@@ -149,14 +153,18 @@ impl<S: Socket> Publishing<S> {
     }
 
     /// The messages as bytes, up to the first that can never go.
-    fn write(&mut self, batch: &[Message], first: u64) -> Written {
+    fn write<'m>(
+        &mut self,
+        batch: impl IntoIterator<Item: Into<MessageRef<'m>>>,
+        first: u64,
+    ) -> Written {
         if self.places.len() > MAX_SUBJECTS {
             self.places.clear();
             self.epoch = (now_ms() as u64).max(self.epoch + 1);
         }
         let mut written = Written::default();
         for (number, message) in (first..).zip(batch) {
-            if let Err(why) = self.write_one(message, number, &mut written) {
+            if let Err(why) = self.write_one(message.into(), number, &mut written) {
                 written.unwritable = Some(why);
                 break;
             }
@@ -167,13 +175,13 @@ impl<S: Socket> Publishing<S> {
 
     fn write_one(
         &mut self,
-        message: &Message,
+        message: MessageRef<'_>,
         number: u64,
         written: &mut Written,
     ) -> Result<(), String> {
-        let subject = match &message.recipient {
-            None => subject::of_all(&self.prefix, &message.namespace),
-            Some(node) => subject::of_one(&self.prefix, &message.namespace, node),
+        let subject = match message.recipient {
+            None => subject::of_all(&self.prefix, message.namespace),
+            Some(node) => subject::of_one(&self.prefix, message.namespace, node),
         };
         if subject.len() > subject::MAX_BYTES {
             return Err(format!(

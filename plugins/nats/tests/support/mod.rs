@@ -127,13 +127,13 @@ pub fn broadcast(namespace: &str, sender: &str, json: &str) -> Message {
         body: Body::Broadcast(Broadcast {
             target: Target {
                 rooms: Vec::new(),
-                except: Vec::new(),
+                except: None,
                 volatile: false,
                 other_flags: None,
             },
             data: Payload {
                 json: json.to_owned(),
-                attachments: Vec::new(),
+                attachments: None,
             },
             packet_id: None,
             request: None,

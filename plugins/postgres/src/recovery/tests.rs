@@ -133,13 +133,13 @@ fn event(name: &str, change: impl FnOnce(&mut Broadcast)) -> Body {
     let mut event = Broadcast {
         target: Target {
             rooms: Vec::new(),
-            except: Vec::new(),
+            except: None,
             volatile: false,
             other_flags: None,
         },
         data: Payload {
             json: name.to_owned(),
-            attachments: Vec::new(),
+            attachments: None,
         },
         packet_id: None,
         request: None,
@@ -163,7 +163,7 @@ fn session() -> Session {
         rooms: vec![Room::Text("room1".into()), Room::Number(42.0)],
         data: Payload {
             json: r#"{"user":"u1"}"#.to_owned(),
-            attachments: Vec::new(),
+            attachments: None,
         },
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use switchboard_plugin::{
+    MessageRef,
     postgres::{InlineNotice, Notice},
-    types::Message,
     wire::Rejected,
 };
 
@@ -14,14 +14,15 @@ use crate::wire::letter::{Writer, told_apart};
 /// the number of the first message.
 ///
 /// Of equal notifications in one transaction Postgres delivers one, so they are made to differ.
-pub(super) fn write(
+pub(super) fn write<'m>(
     writer: &Writer,
-    messages: &[Message],
+    messages: impl IntoIterator<Item: Into<MessageRef<'m>>>,
     first: u64,
 ) -> (Vec<Notice>, Option<String>) {
+    let messages: Vec<MessageRef<'m>> = messages.into_iter().map(Into::into).collect();
     let mut notices = Vec::with_capacity(messages.len());
     let mut unwritable = None;
-    for (message, number) in messages.iter().zip(first..) {
+    for (&message, number) in messages.iter().zip(first..) {
         match writer.letter(message, number) {
             Ok(notice) => notices.push(notice),
             Err(why) => {
@@ -40,7 +41,7 @@ pub(super) fn write(
         }
     }
     for index in repeated {
-        let (Some(notice), Some(message)) = (notices.get_mut(index), messages.get(index)) else {
+        let (Some(notice), Some(&message)) = (notices.get_mut(index), messages.get(index)) else {
             continue;
         };
         match differing(writer, message, notice, first + index as u64) {
@@ -57,7 +58,7 @@ pub(super) fn write(
 /// Another notification of the same message.
 fn differing(
     writer: &Writer,
-    message: &Message,
+    message: MessageRef<'_>,
     notice: &Notice,
     number: u64,
 ) -> Result<Notice, Rejected> {
@@ -75,7 +76,7 @@ fn differing(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use switchboard_plugin::types::{Body, Broadcast, Payload, Target};
+    use switchboard_plugin::types::{Body, Broadcast, Message, Payload, Target};
 
     use super::*;
 
@@ -87,13 +88,13 @@ mod tests {
             body: Body::Broadcast(Broadcast {
                 target: Target {
                     rooms: Vec::new(),
-                    except: Vec::new(),
+                    except: None,
                     volatile: false,
                     other_flags: None,
                 },
                 data: Payload {
                     json: json.to_owned(),
-                    attachments: Vec::new(),
+                    attachments: None,
                 },
                 packet_id: None,
                 request: None,
@@ -143,7 +144,7 @@ mod tests {
         let writer = Writer::new("io", 8000, false);
         let mut broken = event("[1");
         if let Body::Broadcast(broadcast) = &mut broken.body {
-            broadcast.data.attachments.push(vec![1]);
+            broadcast.data.attachments = Some(vec![vec![1]]);
         }
         let (notices, unwritable) = write(&writer, &[event("[1]"), broken, event("[2]")], 0);
         assert_eq!(notices.len(), 1, "the second can never go, the third waits");

@@ -1,9 +1,8 @@
 //! The way out.
 
 use switchboard_plugin::{
-    Config, Failure, OpenFailure, PublishFailure, Publisher, TransportInfo, node,
+    Batch, Config, Failure, OpenFailure, PublishFailure, Publisher, TransportInfo, node,
     postgres::{Client, Notice},
-    types::Message,
     warn,
 };
 
@@ -67,19 +66,15 @@ impl Publisher for Out {
         Ok((out, TransportInfo::default()))
     }
 
-    fn publish(
-        &mut self,
-        messages: Vec<Message>,
-        first: u64,
-    ) -> Result<Vec<String>, PublishFailure> {
+    fn publish(&mut self, batch: Batch, first: u64) -> Result<Vec<String>, PublishFailure> {
         self.create_tables();
-        let (notices, unwritable) = letters::write(&self.writer, &messages, first);
+        let (notices, unwritable) = letters::write(&self.writer, batch.iter(), first);
         let mut report = self.send(notices, first);
         // Not with what is left of the first attempt: that is written anew, which costs little when
         // a table was just created.
         if report.has_no_table && self.creation.is_gone() && self.create_tables() {
             let skipped = report.accepted;
-            let left = messages.get(skipped..).unwrap_or_default();
+            let left = batch.iter().skip(skipped);
             let (notices, _) = letters::write(&self.writer, left, first + skipped as u64);
             let again = self.send(notices, first + skipped as u64);
             report.offsets.extend(again.offsets);
@@ -89,7 +84,7 @@ impl Publisher for Out {
                 ..again
             };
         }
-        drop(messages);
+        drop(batch);
         self.clean();
         match report.failure.or(unwritable.map(Failure::Rejected)) {
             None => Ok(report.offsets),

@@ -2,8 +2,9 @@
 //! reference 2.3 to 2.5).
 
 use switchboard_plugin::{
+    MessageRef,
     postgres::{InlineNotice, Notice, StoredNotice},
-    types::Message,
+    types::Body,
     wire::{Format, Rejected, envelope, is_answer, json},
 };
 
@@ -38,13 +39,18 @@ impl Writer {
     ///
     /// # Errors
     /// When it can never go.
-    pub fn letter(&self, message: &Message, number: u64) -> Result<Notice, Rejected> {
-        if self.keeps && is_kept(message) {
+    pub fn letter<'m>(
+        &self,
+        message: impl Into<MessageRef<'m>>,
+        number: u64,
+    ) -> Result<Notice, Rejected> {
+        let message = message.into();
+        if self.keeps && is_kept(message.body) {
             return self.stored(message, number);
         }
         // Much of what is large or binary need not be written as JSON to be known as such.
-        let is_large = envelope::payload_bytes(&message.body) > self.threshold;
-        if is_large || envelope::is_binary(&message.body) {
+        let is_large = envelope::payload_bytes(message.body) > self.threshold;
+        if is_large || envelope::is_binary(message.body) {
             return self.stored(message, number);
         }
         let text = self.write(message, Format::Json, None)?;
@@ -53,7 +59,7 @@ impl Writer {
         }
         match String::from_utf8(text) {
             Ok(payload) => Ok(Notice::Inline(InlineNotice {
-                channel: names::channel(&self.prefix, &message.namespace),
+                channel: names::channel(&self.prefix, message.namespace),
                 payload,
             })),
             Err(_) => self.stored(message, number),
@@ -64,12 +70,17 @@ impl Writer {
     ///
     /// # Errors
     /// When it can never go.
-    pub fn stored(&self, message: &Message, number: u64) -> Result<Notice, Rejected> {
+    pub fn stored<'m>(
+        &self,
+        message: impl Into<MessageRef<'m>>,
+        number: u64,
+    ) -> Result<Notice, Rejected> {
+        let message = message.into();
         let number = self.keeps.then(|| number.to_string());
         let body = self.write(message, Format::Msgpack, number.as_deref())?;
         let (before, after) = self.header(message)?;
         Ok(Notice::Stored(StoredNotice {
-            channel: names::channel(&self.prefix, &message.namespace),
+            channel: names::channel(&self.prefix, message.namespace),
             before,
             after,
             body,
@@ -78,13 +89,13 @@ impl Writer {
 
     fn write(
         &self,
-        message: &Message,
+        message: MessageRef<'_>,
         format: Format,
         number: Option<&str>,
     ) -> Result<Vec<u8>, Rejected> {
         let mut more = vec![(member::SOURCE, member::SOURCE_VALUE)];
-        if is_answer(&message.body) {
-            let recipient = message.recipient.as_deref();
+        if is_answer(message.body) {
+            let recipient = message.recipient;
             more.extend(recipient.map(|node| (member::RECIPIENT, node)));
         }
         more.extend(number.map(|number| (member::NUMBER, number)));
@@ -96,12 +107,12 @@ impl Writer {
 
     /// What stands before and after the row's id. Node's header has no namespace; with it the sender
     /// knows its own without fetching them, Node's servers among them.
-    fn header(&self, message: &Message) -> Result<(String, String), Rejected> {
-        let kind = envelope::kind_number(&message.body)?;
+    fn header(&self, message: MessageRef<'_>) -> Result<(String, String), Rejected> {
+        let kind = envelope::kind_number(message.body)?;
         let mut text = b"{\"uid\":".to_vec();
-        json::write_text(&mut text, &message.sender);
+        json::write_text(&mut text, message.sender);
         text.extend_from_slice(format!(",\"type\":{kind},\"nsp\":").as_bytes());
-        json::write_text(&mut text, &message.namespace);
+        json::write_text(&mut text, message.namespace);
         if self.keeps {
             let (key, value) = (member::KEPT, member::KEPT_VALUE);
             text.extend_from_slice(format!(",\"{key}\":\"{value}\"").as_bytes());
@@ -113,9 +124,8 @@ impl Writer {
 }
 
 /// Whether a server that keeps what it sends keeps this message. Heartbeats are of the moment.
-pub fn is_kept(message: &Message) -> bool {
-    use switchboard_plugin::types::Body;
-    !matches!(message.body, Body::InitialHeartbeat | Body::Heartbeat)
+pub fn is_kept(body: &Body) -> bool {
+    !matches!(body, Body::InitialHeartbeat | Body::Heartbeat)
 }
 
 /// Makes a notification differ from all others of a transaction, of which Postgres would deliver one
@@ -134,7 +144,7 @@ pub fn told_apart(notice: &InlineNotice, number: u64) -> Option<InlineNotice> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use switchboard_plugin::types::{Body, Broadcast, CountAnswer, Payload, Target};
+    use switchboard_plugin::types::{Broadcast, CountAnswer, Message, Payload, Target};
 
     use super::*;
 
@@ -151,11 +161,11 @@ mod tests {
         message(Body::Broadcast(Broadcast {
             target: Target {
                 rooms: Vec::new(),
-                except: Vec::new(),
+                except: None,
                 volatile: false,
                 other_flags: None,
             },
-            data: Payload { json, attachments },
+            data: Payload::new(json, attachments),
             packet_id: None,
             request: None,
         }))

@@ -100,7 +100,7 @@ fn session() -> Session {
         rooms: vec![Room::Text("room1".into()), Room::Number(42.0)],
         data: Payload {
             json: r#"{"user":"u1"}"#.to_owned(),
-            attachments: Vec::new(),
+            attachments: None,
         },
     }
 }

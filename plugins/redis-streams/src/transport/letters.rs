@@ -4,8 +4,8 @@
 //! batch to batch and filled in anew, so that a message costs few allocations.
 
 use switchboard_plugin::{
+    MessageRef,
     redis::Command,
-    types::Message,
     wire::{Format, Rejected, envelope, is_answer, pubsub},
 };
 
@@ -67,13 +67,13 @@ impl Letters {
     }
 
     /// The messages as commands, up to the first that can never be written, and why it cannot.
-    pub(super) fn write(&mut self, messages: &[Message]) -> (Batch, Option<String>) {
-        let mut batch = Batch {
-            commands: Vec::with_capacity(messages.len()),
-            streams: Vec::with_capacity(messages.len()),
-        };
-        let unwritable = messages.iter().find_map(|message| {
-            let (command, stream) = match self.letter(message) {
+    pub(super) fn write<'m>(
+        &mut self,
+        messages: impl IntoIterator<Item: Into<MessageRef<'m>>>,
+    ) -> (Batch, Option<String>) {
+        let mut batch = Batch::default();
+        let unwritable = messages.into_iter().find_map(|message| {
+            let (command, stream) = match self.letter(message.into()) {
                 Ok(letter) => letter,
                 Err(why) => return Some(why.to_string()),
             };
@@ -84,15 +84,15 @@ impl Letters {
         (batch, unwritable)
     }
 
-    fn letter(&mut self, message: &Message) -> Result<(Command, Option<usize>), Rejected> {
-        if is_kept(&message.body) {
-            let written = entry::write(&message.body, self.only_plaintext)?;
-            let stream = self.streams.index(&message.namespace);
+    fn letter(&mut self, message: MessageRef<'_>) -> Result<(Command, Option<usize>), Rejected> {
+        if is_kept(message.body) {
+            let written = entry::write(message.body, self.only_plaintext)?;
+            let stream = self.streams.index(message.namespace);
             return Ok((self.entry(stream, message, written), Some(stream)));
         }
-        let namespace = &message.namespace;
-        let channel = match &message.recipient {
-            Some(asker) if is_answer(&message.body) => {
+        let namespace = message.namespace;
+        let channel = match message.recipient {
+            Some(asker) if is_answer(message.body) => {
                 pubsub::private_channel(&self.channel_prefix, namespace, asker)
             }
             _ => pubsub::public_channel(&self.channel_prefix, namespace),
@@ -107,7 +107,7 @@ impl Letters {
         Ok((Command { args }, None))
     }
 
-    fn entry(&mut self, stream: usize, message: &Message, written: Written) -> Command {
+    fn entry(&mut self, stream: usize, message: MessageRef<'_>, written: Written) -> Command {
         let mut command = match self.spare.pop() {
             Some(command) => command,
             None => self.blank(),
@@ -179,7 +179,7 @@ mod tests {
     use switchboard_plugin::{
         Config,
         redis::write_command,
-        types::{Body, Broadcast, CountAnswer, Payload, Target},
+        types::{Body, Broadcast, CountAnswer, Message, Payload, Target},
     };
 
     use super::*;
@@ -205,13 +205,13 @@ mod tests {
         Body::Broadcast(Broadcast {
             target: Target {
                 rooms: Vec::new(),
-                except: Vec::new(),
+                except: None,
                 volatile: false,
                 other_flags: None,
             },
             data: Payload {
                 json: json.to_owned(),
-                attachments: Vec::new(),
+                attachments: None,
             },
             packet_id: None,
             request: None,
@@ -318,7 +318,7 @@ mod tests {
     fn a_message_that_cannot_be_written_ends_the_batch_before_it() {
         let mut broken = event("[1");
         if let Body::Broadcast(broadcast) = &mut broken {
-            broadcast.data.attachments.push(vec![1]);
+            broadcast.data.attachments = Some(vec![vec![1]]);
         }
         let batch = [event("[1]"), broken, event("[2]")].map(|body| message("/", body));
         let (batch, unwritable) = letters("{}").write(&batch);

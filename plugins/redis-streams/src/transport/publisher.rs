@@ -1,10 +1,10 @@
 //! The way out.
 
 use switchboard_plugin::{
-    Config, Failure, Membership, OpenFailure, PublishFailure, Publisher, TransportInfo, node,
+    Batch, Config, Failure, Membership, OpenFailure, PublishFailure, Publisher, TransportInfo,
+    node,
     redis::Client,
     redis_outcome::{open_failure, subscribers},
-    types::Message,
     warn,
     wire::pubsub,
 };
@@ -45,14 +45,10 @@ impl Publisher for Out {
         Ok((out, info))
     }
 
-    fn publish(
-        &mut self,
-        messages: Vec<Message>,
-        first: u64,
-    ) -> Result<Vec<String>, PublishFailure> {
+    fn publish(&mut self, messages: Batch, first: u64) -> Result<Vec<String>, PublishFailure> {
         // All of it before anything is sent: should one message be the death of this instance,
         // none is out.
-        let (mut batch, unwritable) = self.letters.write(&messages);
+        let (mut batch, unwritable) = self.letters.write(messages.iter());
         // Large, and not needed while Redis is waited for.
         drop(messages);
         let client = &self.client;

@@ -258,7 +258,7 @@ mod tests {
     fn target(volatile: bool) -> Target {
         Target {
             rooms: Vec::new(),
-            except: Vec::new(),
+            except: None,
             volatile,
             other_flags: None,
         }
@@ -267,13 +267,13 @@ mod tests {
     fn event(volatile: bool, request: Option<&str>, attachments: &[&[u8]]) -> Body {
         Body::Broadcast(Broadcast {
             target: target(volatile),
-            data: Payload {
-                json: match attachments {
-                    [] => r#"["x"]"#.to_owned(),
-                    _ => r#"["x",{"_placeholder":true,"num":0}]"#.to_owned(),
+            data: Payload::new(
+                match attachments {
+                    [] => r#"["x"]"#,
+                    _ => r#"["x",{"_placeholder":true,"num":0}]"#,
                 },
-                attachments: attachments.iter().map(|part| part.to_vec()).collect(),
-            },
+                attachments.iter().map(|part| part.to_vec()).collect(),
+            ),
             packet_id: None,
             request: request.map(str::to_owned),
         })

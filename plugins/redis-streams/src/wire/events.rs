@@ -90,7 +90,7 @@ impl<'a> Usual<'a> {
             target: target.clone(),
             data: Payload {
                 json: self.event.to_owned(),
-                attachments: Vec::new(),
+                attachments: None,
             },
             packet_id: None,
             request: None,

@@ -17,7 +17,7 @@ use switchboard_plugin::{
 pub(super) fn flatten(body: &Body) -> Result<Option<Body>, Rejected> {
     match body {
         Body::Broadcast(broadcast)
-            if broadcast.request.is_none() && !broadcast.data.attachments.is_empty() =>
+            if broadcast.request.is_none() && !broadcast.data.parts().is_empty() =>
         {
             let mut flat = broadcast.clone();
             flat.data = inline(&broadcast.data)?;
@@ -31,8 +31,8 @@ pub(super) fn flatten(body: &Body) -> Result<Option<Body>, Rejected> {
 fn inline(payload: &Payload) -> Result<Payload, Rejected> {
     let mut writer = Writer {
         out: Vec::with_capacity(payload.json.len()),
-        attachments: &payload.attachments,
-        bytes_left: payload.attachments.iter().map(Vec::len).sum(),
+        attachments: payload.parts(),
+        bytes_left: payload.parts().iter().map(Vec::len).sum(),
     };
     let mut reader = Reader::new(&payload.json);
     writer.value(&mut reader, MAX_DEPTH)?;
@@ -40,7 +40,7 @@ fn inline(payload: &Payload) -> Result<Payload, Rejected> {
     Ok(Payload {
         // Put together from parts of texts.
         json: String::from_utf8_lossy(&writer.out).into_owned(),
-        attachments: Vec::new(),
+        attachments: None,
     })
 }
 
@@ -153,10 +153,8 @@ mod tests {
     use super::*;
 
     fn flat(json: &str, attachments: &[&[u8]]) -> Result<String, Rejected> {
-        let payload = Payload {
-            json: json.to_owned(),
-            attachments: attachments.iter().map(|part| part.to_vec()).collect(),
-        };
+        let parts = attachments.iter().map(|part| part.to_vec()).collect();
+        let payload = Payload::new(json, parts);
         inline(&payload).map(|payload| payload.json)
     }
 

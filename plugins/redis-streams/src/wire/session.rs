@@ -38,10 +38,7 @@ mod tests {
                 .iter()
                 .map(|name| Room::Text((*name).into()))
                 .collect(),
-            data: Payload {
-                json: json.to_owned(),
-                attachments: attachments.iter().map(|part| part.to_vec()).collect(),
-            },
+            data: Payload::new(json, attachments.iter().map(|part| part.to_vec()).collect()),
         }
     }
 

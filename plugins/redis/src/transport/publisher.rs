@@ -1,10 +1,10 @@
 //! The way out.
 
 use switchboard_plugin::{
-    Config, Failure, Membership, OpenFailure, PublishFailure, Publisher, TransportInfo,
+    Batch, Config, Failure, Membership, MessageRef, OpenFailure, PublishFailure, Publisher,
+    TransportInfo,
     redis::{Client, Error, Reply, write_command},
     redis_outcome::{open_failure, subscribers},
-    types::Message,
     warn,
 };
 
@@ -49,8 +49,8 @@ impl Publisher for Out {
         Ok((out, info))
     }
 
-    fn publish(&mut self, batch: Vec<Message>, _first: u64) -> Result<Vec<String>, PublishFailure> {
-        let (publications, unwritable) = publications(&self.encoder, &batch);
+    fn publish(&mut self, batch: Batch, _first: u64) -> Result<Vec<String>, PublishFailure> {
+        let (publications, unwritable) = publications(&self.encoder, batch.iter());
         // Large, and not needed while Redis is waited for.
         drop(batch);
         let (client, is_sharded) = (&self.client, self.encoder.is_sharded());
@@ -86,10 +86,13 @@ impl Publisher for Out {
 }
 
 /// What is to be published for the messages, up to the first that can never be written, and why it cannot.
-fn publications(encoder: &Encoder, batch: &[Message]) -> (Vec<Publication>, Option<String>) {
-    let mut publications = Vec::with_capacity(batch.len());
+fn publications<'m>(
+    encoder: &Encoder,
+    batch: impl IntoIterator<Item: Into<MessageRef<'m>>>,
+) -> (Vec<Publication>, Option<String>) {
+    let mut publications = Vec::new();
     let unwritable = batch
-        .iter()
+        .into_iter()
         .find_map(|message| encoder.encode(message, &mut publications).err());
     (publications, unwritable.map(|why| why.to_string()))
 }
@@ -121,7 +124,7 @@ fn written(is_sharded: bool, publications: &[Publication]) -> Vec<u8> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use switchboard_plugin::types::{Body, Broadcast, Payload, Target};
+    use switchboard_plugin::types::{Body, Broadcast, Message, Payload, Target};
 
     use super::*;
     use crate::wire::{SubscriptionMode, Wire};
@@ -134,13 +137,13 @@ mod tests {
             body: Body::Broadcast(Broadcast {
                 target: Target {
                     rooms: Vec::new(),
-                    except: Vec::new(),
+                    except: None,
                     volatile: false,
                     other_flags: None,
                 },
                 data: Payload {
                     json: json.to_owned(),
-                    attachments: Vec::new(),
+                    attachments: None,
                 },
                 packet_id: None,
                 request: None,

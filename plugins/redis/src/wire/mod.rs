@@ -11,6 +11,7 @@ pub mod classic;
 pub mod sharded;
 
 use switchboard_plugin::{
+    MessageRef,
     types::{Message, Room},
     wire::{Rejected, WireError, pubsub},
 };
@@ -120,7 +121,12 @@ impl Encoder {
     ///
     /// # Errors
     /// When it can never go; then nothing is appended.
-    pub fn encode(&self, message: &Message, out: &mut Vec<Publication>) -> Result<(), Rejected> {
+    pub fn encode<'m>(
+        &self,
+        message: impl Into<MessageRef<'m>>,
+        out: &mut Vec<Publication>,
+    ) -> Result<(), Rejected> {
+        let message = message.into();
         out.push(match &self.0 {
             EncoderKind::Classic(writer) => writer.publication(message)?,
             EncoderKind::Sharded(writer) => writer.publication(message)?,

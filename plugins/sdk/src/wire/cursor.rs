@@ -259,7 +259,7 @@ impl<'a> Cursor<'a> {
         if let Self::Json(reader) = self {
             return Ok(Payload {
                 json: reader.skip(MAX_DEPTH)?.to_owned(),
-                attachments: Vec::new(),
+                attachments: None,
             });
         }
         let mut payload = msgpack::Json::default();
@@ -282,14 +282,14 @@ impl<'a> Cursor<'a> {
     /// Any value as JSON text; none if it holds binary.
     pub fn plain_json(&mut self) -> Result<Option<String>> {
         let payload = self.payload()?;
-        Ok(payload.attachments.is_empty().then_some(payload.json))
+        Ok(payload.parts().is_empty().then_some(payload.json))
     }
 }
 
 /// The payload that was gathered.
 pub(crate) fn finish(payload: msgpack::Json) -> Payload {
     let (json, attachments) = payload.finish();
-    Payload { json, attachments }
+    Payload::new(json, attachments)
 }
 
 fn check_size(payload: &[u8]) -> Result<()> {

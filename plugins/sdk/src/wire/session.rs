@@ -20,7 +20,7 @@ const OVERHEAD_BYTES: usize = 128;
 /// When its data is not JSON, or refers to a binary part that is not there.
 pub fn write(session: &Session) -> Result<Vec<u8>, Rejected> {
     let data = &session.data;
-    let attached: usize = data.attachments.iter().map(Vec::len).sum();
+    let attached: usize = data.parts().iter().map(Vec::len).sum();
     let capacity = data.json.len() + attached + 24 * session.rooms.len() + OVERHEAD_BYTES;
     let mut writer = Writer::new(Format::Msgpack, capacity);
     writer.object(4);
@@ -64,7 +64,7 @@ pub fn read(bytes: &[u8]) -> Result<Session, WireError> {
         rooms: rooms.ok_or(WireError::Missing("rooms"))?,
         data: data.unwrap_or_else(|| Payload {
             json: "{}".to_owned(),
-            attachments: Vec::new(),
+            attachments: None,
         }),
     })
 }
@@ -101,7 +101,7 @@ impl<'a> Rooms<'a> {
     pub fn are_in(&self, target: &Target) -> bool {
         let is_mine = |room: &Room| self.0.contains(&RoomKey::of(room));
         let is_meant = target.rooms.is_empty() || target.rooms.iter().any(is_mine);
-        is_meant && !target.except.iter().any(is_mine)
+        is_meant && !target.excepted().iter().any(is_mine)
     }
 }
 
@@ -109,6 +109,7 @@ impl<'a> Rooms<'a> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::unless_empty;
 
     fn session(rooms: Vec<Room>) -> Session {
         Session {
@@ -117,7 +118,7 @@ mod tests {
             rooms,
             data: Payload {
                 json: "{}".to_owned(),
-                attachments: Vec::new(),
+                attachments: None,
             },
         }
     }
@@ -132,7 +133,7 @@ mod tests {
         let rooms = Rooms::of(&session);
         let target = |rooms: Vec<Room>, except: Vec<Room>| Target {
             rooms,
-            except,
+            except: unless_empty(except),
             volatile: false,
             other_flags: None,
         };

@@ -1,6 +1,9 @@
 //! What messages of all kinds are made of: rooms, targets, packets, descriptions of sockets.
 
-use crate::types::{Payload, Room, Socket, Target};
+use crate::{
+    types::{Payload, Room, Socket, Target},
+    unless_empty,
+};
 
 use super::{
     cursor::{Cursor, Kind, finish, unexpected},
@@ -61,14 +64,14 @@ pub fn read_rooms(cursor: &mut Cursor<'_>) -> Result<Vec<Room>> {
 pub fn read_target(cursor: &mut Cursor<'_>) -> Result<Target> {
     let mut target = Target {
         rooms: Vec::new(),
-        except: Vec::new(),
+        except: None,
         volatile: false,
         other_flags: None,
     };
     cursor.object("opts", |key, cursor| {
         match key {
             "rooms" => target.rooms = read_rooms(cursor)?,
-            "except" => target.except = read_rooms(cursor)?,
+            "except" => target.except = unless_empty(read_rooms(cursor)?),
             "flags" => (target.volatile, target.other_flags) = read_flags(cursor)?,
             _ => {}
         }
@@ -187,7 +190,7 @@ pub fn read_acknowledgement(
 pub fn read_socket(cursor: &mut Cursor<'_>) -> Result<Socket> {
     let empty = || Payload {
         json: "{}".to_owned(),
-        attachments: Vec::new(),
+        attachments: None,
     };
     let mut socket = Socket {
         id: String::new(),
@@ -261,7 +264,7 @@ pub fn write_rooms(writer: &mut Writer, rooms: &[Room]) {
 pub fn write_target(writer: &mut Writer, target: &Target) -> Result<(), Rejected> {
     writer.object(3);
     write_rooms(writer.key("rooms"), &target.rooms);
-    write_rooms(writer.key("except"), &target.except);
+    write_rooms(writer.key("except"), target.excepted());
     write_flags(writer.key("flags"), target)?;
     writer.end_object();
     Ok(())
@@ -337,7 +340,7 @@ impl<'a> Acknowledgement<'a> {
 
     /// The first argument as `packet`, where Node looks for it, and the others beside it.
     pub fn write(&self, writer: &mut Writer) -> Result<(), Rejected> {
-        let attachments = &self.data.attachments;
+        let attachments = self.data.parts();
         if let Some(first) = self.first {
             writer.key("packet").json_with(first, attachments)?;
         }
@@ -372,7 +375,7 @@ pub fn write_sockets(writer: &mut Writer, sockets: &[Socket]) -> Result<(), Reje
 
 /// Whether any of the sockets' descriptions holds binary.
 pub fn sockets_are_binary(sockets: &[Socket]) -> bool {
-    let binary = |payload: &Payload| !payload.attachments.is_empty();
+    let binary = |payload: &Payload| !payload.parts().is_empty();
     sockets
         .iter()
         .any(|socket| binary(&socket.handshake) || binary(&socket.data))

@@ -138,7 +138,7 @@ impl Writer {
     /// # Errors
     /// As [`Self::json_with`].
     pub fn payload(&mut self, payload: &Payload) -> Result<(), Rejected> {
-        self.json_with(&payload.json, &payload.attachments)
+        self.json_with(&payload.json, payload.parts())
     }
 
     /// JSON text of one value, with the attachments that its marks name.
@@ -217,7 +217,7 @@ mod tests {
         writer.end_object();
         let payload = Payload {
             json: r#"["x",null]"#.into(),
-            attachments: Vec::new(),
+            attachments: None,
         };
         writer.key("p").payload(&payload).unwrap();
         writer.end_object();

@@ -63,8 +63,8 @@ pub fn held(message: &Message) -> usize {
         list.capacity() * size_of::<T>()
     }
     fn payload(payload: &Payload) -> usize {
-        let parts = payload.attachments.iter().map(bytes).sum::<usize>();
-        payload.json.capacity() + bytes(&payload.attachments) + parts
+        let parts = |parts: &Vec<Vec<u8>>| bytes(parts) + parts.iter().map(bytes).sum::<usize>();
+        payload.json.capacity() + payload.attachments.as_ref().map_or(0, parts)
     }
     fn rooms(rooms: &Vec<Room>) -> usize {
         let text = |room: &Room| match room {
@@ -75,7 +75,7 @@ pub fn held(message: &Message) -> usize {
     }
     fn target(target: &Target) -> usize {
         let flags = target.other_flags.as_ref().map_or(0, String::capacity);
-        rooms(&target.rooms) + rooms(&target.except) + flags
+        rooms(&target.rooms) + target.except.as_ref().map_or(0, rooms) + flags
     }
     match &message.body {
         Body::Broadcast(broadcast) => target(&broadcast.target) + payload(&broadcast.data),

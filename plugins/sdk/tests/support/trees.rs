@@ -162,7 +162,7 @@ fn show_target(target: &Target) -> Value {
         flags["volatile"] = json!(true);
     }
     json!({
-        "rooms": show_rooms(&target.rooms), "except": show_rooms(&target.except), "flags": flags,
+        "rooms": show_rooms(&target.rooms), "except": show_rooms(target.excepted()), "flags": flags,
     })
 }
 
@@ -178,8 +178,8 @@ fn show_rooms(rooms: &[Room]) -> Value {
 
 pub fn show_payload(payload: &Payload) -> Value {
     let mut tree = tree(&payload.json);
-    if !payload.attachments.is_empty() {
-        attach(&mut tree, &payload.attachments);
+    if !payload.parts().is_empty() {
+        attach(&mut tree, payload.parts());
     }
     tree
 }

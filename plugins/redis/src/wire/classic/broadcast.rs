@@ -108,7 +108,7 @@ fn is_same(a: &Target, b: &Target) -> bool {
         a.len() == b.len() && a.iter().zip(b).all(same)
     };
     same_rooms(&a.rooms, &b.rooms)
-        && same_rooms(&a.except, &b.except)
+        && same_rooms(a.excepted(), b.excepted())
         && (a.volatile, &a.other_flags) == (b.volatile, &b.other_flags)
 }
 
@@ -233,7 +233,7 @@ pub(super) fn write(
     opts: &LastOpts,
 ) -> Result<Vec<u8>, Rejected> {
     let data = &broadcast.data;
-    let attached: usize = data.attachments.iter().map(Vec::len).sum();
+    let attached: usize = data.parts().iter().map(Vec::len).sum();
     let mut writer = Writer::new(Format::Msgpack, data.json.len() + attached + OVERHEAD_BYTES);
     writer.array(3);
     writer.text(sender);
@@ -260,13 +260,13 @@ mod tests {
         let broadcast = Broadcast {
             target: Target {
                 rooms: vec![Room::Text("r".to_owned())],
-                except: Vec::new(),
+                except: None,
                 volatile: false,
                 other_flags: None,
             },
             data: Payload {
                 json: r#"["e",{"k":1},"é"]"#.to_owned(),
-                attachments: Vec::new(),
+                attachments: None,
             },
             packet_id: None,
             request: None,
@@ -316,7 +316,7 @@ mod tests {
         let text = |name: &str| Room::Text(name.to_owned());
         let target = |rooms: &[Room], except: &[Room], volatile, flags: Option<&str>| Target {
             rooms: rooms.to_vec(),
-            except: except.to_vec(),
+            except: (!except.is_empty()).then(|| except.to_vec()),
             volatile,
             other_flags: flags.map(str::to_owned),
         };

@@ -11,7 +11,8 @@ mod request;
 mod response;
 
 use switchboard_plugin::{
-    types::{Body, Message},
+    MessageRef,
+    types::Body,
     wire::{Rejected, WireError, envelope},
 };
 
@@ -53,12 +54,12 @@ impl Writer {
         self.channels.request(namespace)
     }
 
-    pub(super) fn publication(&self, message: &Message) -> Result<Publication, Rejected> {
-        let namespace = &message.namespace;
-        Ok(match &message.body {
+    pub(super) fn publication(&self, message: MessageRef<'_>) -> Result<Publication, Rejected> {
+        let namespace = message.namespace;
+        Ok(match message.body {
             Body::Broadcast(broadcast) if broadcast.request.is_none() => Publication {
                 channel: self.channels.broadcast(namespace, &broadcast.target),
-                payload: broadcast::write(&message.sender, namespace, broadcast, &self.opts)?,
+                payload: broadcast::write(message.sender, namespace, broadcast, &self.opts)?,
             },
             Body::Broadcast(_)
             | Body::SocketsJoin(_)
@@ -70,14 +71,12 @@ impl Writer {
                 channel: self.channels.request(namespace),
                 payload: request::write(message)?,
             },
-            _ if !response::has_form(&message.body) => Publication {
+            _ if !response::has_form(message.body) => Publication {
                 channel: self.channels.own(namespace),
                 payload: envelope::write(message)?,
             },
             _ => {
-                let (channel, specific) = self
-                    .channels
-                    .response(namespace, message.recipient.as_deref());
+                let (channel, specific) = self.channels.response(namespace, message.recipient);
                 Publication {
                     channel,
                     payload: response::write(message, !specific)?,

@@ -1,7 +1,11 @@
 //! Requests.
 
-use switchboard_plugin::types::{
-    Body, Broadcast, Disconnection, Message, Payload, Query, Room, RoomChange, ServerEvent, Target,
+use switchboard_plugin::{
+    MessageRef,
+    types::{
+        Body, Broadcast, Disconnection, Message, Payload, Query, Room, RoomChange, ServerEvent,
+        Target,
+    },
 };
 
 use super::{Channels, kind};
@@ -234,25 +238,25 @@ fn message(namespace: &str, sender: String, body: Body) -> Message {
 fn target_of(rooms: Vec<Room>) -> Target {
     Target {
         rooms,
-        except: Vec::new(),
+        except: None,
         volatile: false,
         other_flags: None,
     }
 }
 
 /// Writes a request.
-pub(super) fn write(message: &Message) -> std::result::Result<Vec<u8>, Rejected> {
-    let sender = message.sender.as_str();
+pub(super) fn write(message: MessageRef<'_>) -> std::result::Result<Vec<u8>, Rejected> {
+    let sender = message.sender;
     // The emitter names itself only where a receiver looks at it.
     let named = (sender != EMITTER && !sender.is_empty()).then_some(sender);
-    match &message.body {
+    match message.body {
         Body::Broadcast(broadcast) => {
             let capacity = bytes(&broadcast.data) + OVERHEAD_BYTES;
             let mut writer = Writer::new(Format::Msgpack, capacity);
             let request = broadcast.request.as_deref();
             head(&mut writer, Some(sender), request, kind::BROADCAST, 2)?;
             let packet_id = broadcast.packet_id.as_deref();
-            let namespace = Some(message.namespace.as_str());
+            let namespace = Some(message.namespace);
             values::write_packet(writer.key("packet"), &broadcast.data, packet_id, namespace)?;
             values::write_target(writer.key("opts"), &broadcast.target)?;
             end(writer)
@@ -286,7 +290,7 @@ pub(super) fn write(message: &Message) -> std::result::Result<Vec<u8>, Rejected>
         }
         Body::ServerEvent(event) => {
             // Node has JSON only, but reads msgpack, in which binary stays binary.
-            let format = Format::for_binary(!event.data.attachments.is_empty());
+            let format = Format::for_binary(!event.data.parts().is_empty());
             let mut writer = Writer::new(format, bytes(&event.data) + OVERHEAD_BYTES);
             let request = event.request.as_deref();
             head(
@@ -355,7 +359,7 @@ fn write_opts(writer: &mut Writer, target: &Target) -> std::result::Result<(), R
     }
     writer.key("opts").object(2);
     values::write_rooms(writer.key("rooms"), &target.rooms);
-    values::write_rooms(writer.key("except"), &target.except);
+    values::write_rooms(writer.key("except"), target.excepted());
     writer.end_object();
     Ok(())
 }
@@ -366,9 +370,9 @@ fn end(mut writer: Writer) -> std::result::Result<Vec<u8>, Rejected> {
 }
 
 fn is_everybody(target: &Target) -> bool {
-    target.rooms.is_empty() && target.except.is_empty()
+    target.rooms.is_empty() && target.excepted().is_empty()
 }
 
 fn bytes(payload: &Payload) -> usize {
-    payload.json.len() + payload.attachments.iter().map(Vec::len).sum::<usize>()
+    payload.json.len() + payload.parts().iter().map(Vec::len).sum::<usize>()
 }

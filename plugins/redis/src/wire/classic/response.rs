@@ -3,8 +3,12 @@
 //! Only some carry a `type`; the others are told apart by what they hold. We add `uid`, who
 //! answers, and on the shared channel `requesterUid`, who asked: Node passes over both.
 
-use switchboard_plugin::types::{
-    AckAnswer, Body, CountAnswer, Message, Room, RoomsAnswer, Socket, SocketsAnswer, ValueAnswer,
+use switchboard_plugin::{
+    MessageRef,
+    types::{
+        AckAnswer, Body, CountAnswer, Message, Room, RoomsAnswer, Socket, SocketsAnswer,
+        ValueAnswer,
+    },
 };
 
 use super::kind;
@@ -148,13 +152,16 @@ pub(super) fn has_form(body: &Body) -> bool {
 }
 
 /// Writes an answer. `shared`: all nodes will read it, so it says who asked.
-pub(super) fn write(message: &Message, shared: bool) -> std::result::Result<Vec<u8>, Rejected> {
-    let asker = message.recipient.as_deref().filter(|_| shared);
+pub(super) fn write(
+    message: MessageRef<'_>,
+    shared: bool,
+) -> std::result::Result<Vec<u8>, Rejected> {
+    let asker = message.recipient.filter(|_| shared);
     let tail = Tail {
-        sender: &message.sender,
+        sender: message.sender,
         asker,
     };
-    match &message.body {
+    match message.body {
         Body::SocketsAnswer(answer) => {
             let unfolded = Unfolded::of(&answer.request);
             // Node has JSON only, but reads msgpack, in which binary stays binary.
@@ -203,7 +210,7 @@ pub(super) fn write(message: &Message, shared: bool) -> std::result::Result<Vec<
         }
         Body::ServerEventAnswer(answer) => {
             let data = answer.data.as_ref();
-            let binary = data.is_some_and(|data| !data.attachments.is_empty());
+            let binary = data.is_some_and(|data| !data.parts().is_empty());
             let mut writer = Writer::new(Format::for_binary(binary), OVERHEAD_BYTES);
             writer.object(2 + usize::from(data.is_some()) + tail.members());
             head(&mut writer, kind::SERVER_SIDE_EMIT, &answer.request)?;

@@ -41,7 +41,7 @@ fn target(rooms: &[&str]) -> Target {
             .iter()
             .map(|room| Room::Text((*room).into()))
             .collect(),
-        except: Vec::new(),
+        except: None,
         volatile: false,
         other_flags: None,
     }
@@ -50,7 +50,7 @@ fn target(rooms: &[&str]) -> Target {
 fn payload(json: &str) -> Payload {
     Payload {
         json: json.into(),
-        attachments: Vec::new(),
+        attachments: None,
     }
 }
 
@@ -197,7 +197,7 @@ fn one_namespaces_room_is_not_anothers_main_channel() {
 #[test]
 fn requests_survive_a_round_trip() {
     let mut loud = target(&["r"]);
-    loud.except.push(Room::Number(-0.5));
+    loud.except = Some(vec![Room::Number(-0.5)]);
     loud.volatile = true;
     loud.other_flags = Some(r#"{"compress":false,"timeout":5}"#.into());
     let query = |target| Query {
@@ -219,7 +219,7 @@ fn requests_survive_a_round_trip() {
         Body::ServerEvent(ServerEvent {
             data: Payload {
                 json: r#"["e",{"_placeholder":true,"num":0}]"#.into(),
-                attachments: vec![vec![1, 2]],
+                attachments: Some(vec![vec![1, 2]]),
             },
             request: Some("q".into()),
         }),
@@ -259,7 +259,7 @@ fn answers_name_their_sender_and_find_their_asker() {
                 handshake: payload("{}"),
                 data: Payload {
                     json: r#"{"b":{"_placeholder":true,"num":0}}"#.into(),
-                    attachments: vec![vec![9]],
+                    attachments: Some(vec![vec![9]]),
                 },
             }],
         }),

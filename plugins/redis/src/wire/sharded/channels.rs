@@ -1,6 +1,9 @@
 //! Which channel carries what.
 
-use switchboard_plugin::types::{Body, Message, Room};
+use switchboard_plugin::{
+    MessageRef,
+    types::{Body, Room},
+};
 
 use switchboard_plugin::wire::{
     is_answer,
@@ -60,9 +63,9 @@ impl Channels {
     }
 
     /// Where a message goes.
-    pub(super) fn of(&self, message: &Message) -> String {
-        let namespace = &message.namespace;
-        let special = match (&message.body, &message.recipient) {
+    pub(super) fn of(&self, message: MessageRef<'_>) -> String {
+        let namespace = message.namespace;
+        let special = match (message.body, message.recipient) {
             (Body::Broadcast(broadcast), _) if broadcast.request.is_none() => {
                 match broadcast.target.rooms.as_slice() {
                     [room] => self.room(namespace, room),

@@ -6,7 +6,8 @@
 mod channels;
 
 use switchboard_plugin::{
-    types::{Message, Room},
+    MessageRef,
+    types::Room,
     wire::{
         Rejected, envelope,
         pubsub::{self, Inbox},
@@ -35,7 +36,7 @@ impl Writer {
         self.channels.main(namespace)
     }
 
-    pub(super) fn publication(&self, message: &Message) -> Result<Publication, Rejected> {
+    pub(super) fn publication(&self, message: MessageRef<'_>) -> Result<Publication, Rejected> {
         Ok(Publication {
             channel: self.channels.of(message),
             payload: envelope::write(message)?,

@@ -29,13 +29,13 @@ fn broadcast(rooms: Vec<Room>, request: Option<&str>) -> Body {
     Body::Broadcast(Broadcast {
         target: Target {
             rooms,
-            except: Vec::new(),
+            except: None,
             volatile: false,
             other_flags: None,
         },
         data: Payload {
             json: r#"["e"]"#.into(),
-            attachments: Vec::new(),
+            attachments: None,
         },
         packet_id: None,
         request: request.map(Into::into),
@@ -144,10 +144,10 @@ fn nothing_but_answers_is_taken_from_the_private_channel() {
 
 #[test]
 fn ones_own_message_is_known_by_its_end() {
-    for attachments in [vec![], vec![vec![1]]] {
+    for attachments in [None, Some(vec![vec![1]])] {
         let mut body = broadcast(Vec::new(), None);
         if let Body::Broadcast(broadcast) = &mut body
-            && !attachments.is_empty()
+            && attachments.is_some()
         {
             broadcast.data.json = r#"["e",{"_placeholder":true,"num":0}]"#.into();
             broadcast.data.attachments = attachments;
@@ -183,7 +183,7 @@ fn a_question_about_rooms_has_no_form() {
         request: "q".into(),
         target: Target {
             rooms: vec![],
-            except: vec![],
+            except: None,
             volatile: false,
             other_flags: None,
         },

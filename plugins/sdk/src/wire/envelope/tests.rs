@@ -12,16 +12,13 @@ use crate::wire::{
 };
 
 fn payload(json: &str, attachments: &[&[u8]]) -> Payload {
-    Payload {
-        json: json.into(),
-        attachments: attachments.iter().map(|part| part.to_vec()).collect(),
-    }
+    Payload::new(json, attachments.iter().map(|part| part.to_vec()).collect())
 }
 
 fn target() -> Target {
     Target {
         rooms: vec![Room::Text("комната 🚪\"".into()), Room::Number(42.0)],
-        except: vec![Room::Text(String::new()), Room::Number(-0.5)],
+        except: Some(vec![Room::Text(String::new()), Room::Number(-0.5)]),
         volatile: true,
         other_flags: Some(r#"{"compress":false,"timeout":5000}"#.into()),
     }

@@ -1,6 +1,9 @@
 //! Messages to bytes.
 
-use crate::types::{Body, Message, Payload, Query, RoomChange, ValueAnswer};
+use crate::{
+    MessageRef,
+    types::{Body, Payload, Query, RoomChange, ValueAnswer},
+};
 
 use super::kind;
 use crate::wire::{
@@ -17,15 +20,19 @@ const OVERHEAD_BYTES: usize = 256;
 ///
 /// # Errors
 /// When its data cannot be encoded, or Node's servers have no form for it.
-pub fn write(message: &Message) -> Result<Vec<u8>, Rejected> {
-    write_as(message, Format::for_binary(is_binary(&message.body)))
+pub fn write<'m>(message: impl Into<MessageRef<'m>>) -> Result<Vec<u8>, Rejected> {
+    let message = message.into();
+    write_as(message, Format::for_binary(is_binary(message.body)))
 }
 
 /// Writes one message in a format. As JSON, binary parts are lost.
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_as(message: &Message, format: Format) -> Result<Vec<u8>, Rejected> {
+pub fn write_as<'m>(
+    message: impl Into<MessageRef<'m>>,
+    format: Format,
+) -> Result<Vec<u8>, Rejected> {
     write_with(message, format, &[])
 }
 
@@ -33,25 +40,26 @@ pub fn write_as(message: &Message, format: Format) -> Result<Vec<u8>, Rejected> 
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_with(
-    message: &Message,
+pub fn write_with<'m>(
+    message: impl Into<MessageRef<'m>>,
     format: Format,
     more: &[(&str, &str)],
 ) -> Result<Vec<u8>, Rejected> {
-    let mut writer = Writer::new(format, payload_bytes(&message.body) + OVERHEAD_BYTES);
-    let (kind, has_data) = kind_of(&message.body)?;
+    let message = message.into();
+    let mut writer = Writer::new(format, payload_bytes(message.body) + OVERHEAD_BYTES);
+    let (kind, has_data) = kind_of(message.body)?;
     writer.object(3 + usize::from(has_data) + more.len());
     writer.key("type").number(kind.into());
     if has_data {
         writer.key("data");
-        write_data(&mut writer, &message.body)?;
+        write_data(&mut writer, message.body)?;
     }
     for (key, text) in more {
         writer.key(key).text(text);
     }
     // These two last, in this order: see `tail`.
-    writer.key("uid").text(&message.sender);
-    writer.key("nsp").text(&message.namespace);
+    writer.key("uid").text(message.sender);
+    writer.key("nsp").text(message.namespace);
     writer.end_object();
     writer.finish()
 }
@@ -224,14 +232,14 @@ pub fn kind_number(body: &Body) -> Result<u32, Rejected> {
 pub fn is_binary(body: &Body) -> bool {
     match body {
         Body::SocketsAnswer(answer) => values::sockets_are_binary(&answer.sockets),
-        _ => payload(body).is_some_and(|payload| !payload.attachments.is_empty()),
+        _ => payload(body).is_some_and(|payload| !payload.parts().is_empty()),
     }
 }
 
 /// Bytes of a message's payload, as text and binary parts; 0 for what has no payload.
 pub fn payload_bytes(body: &Body) -> usize {
     payload(body).map_or(0, |payload| {
-        let attached: usize = payload.attachments.iter().map(Vec::len).sum();
+        let attached: usize = payload.parts().iter().map(Vec::len).sum();
         payload.json.len() + attached
     })
 }
