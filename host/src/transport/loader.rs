@@ -91,6 +91,7 @@ impl Loader {
             version: file.manifest.version,
             wasm: file.bytes,
             options: resolved.options.clone(),
+            wants_offsets: self.config().cluster.connection_state_recovery,
             limits: limits(&resolved.limits),
             restarts: restarts(&resolved.limits),
             granted: Granted {

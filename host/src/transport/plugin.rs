@@ -14,7 +14,7 @@ use crate::{
     bindings::{
         INTERFACES,
         exports::switchboard::transport::{publisher, recovery, subscriber},
-        switchboard,
+        switchboard::{self, transport::lifecycle},
     },
     capabilities::{CapabilityState, Effects, Granted, Wake},
     cluster::NodeId,
@@ -36,6 +36,8 @@ pub(crate) struct PluginSource {
     pub(crate) wasm: Bytes,
     /// The operator's options as the text of a JSON object.
     pub(crate) options: String,
+    /// Offsets of what is published are of use.
+    pub(crate) wants_offsets: bool,
     pub(crate) limits: Limits,
     pub(crate) restarts: RestartPolicy,
     pub(crate) granted: Granted,
@@ -156,6 +158,7 @@ pub(crate) struct TransportPlugin {
     pub(super) version: Option<String>,
     pub(super) node: NodeId,
     pub(super) options: String,
+    wants_offsets: bool,
     pub(super) restarts: RestartPolicy,
     pub(super) publisher: publisher::GuestIndices,
     pub(super) subscriber: subscriber::GuestIndices,
@@ -183,6 +186,7 @@ impl TransportPlugin {
             version,
             wasm,
             options,
+            wants_offsets,
             limits,
             restarts,
             granted,
@@ -201,6 +205,7 @@ impl TransportPlugin {
             version,
             node,
             options,
+            wants_offsets,
             restarts,
             publisher,
             subscriber,
@@ -211,6 +216,15 @@ impl TransportPlugin {
             view,
             log,
         })
+    }
+
+    /// What its instances are told when they are opened.
+    pub(super) fn config(&self) -> lifecycle::Config<'_> {
+        lifecycle::Config {
+            node: self.node.as_str(),
+            options: &self.options,
+            wants_offsets: self.wants_offsets,
+        }
     }
 
     /// Can it keep sessions?

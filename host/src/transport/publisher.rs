@@ -18,7 +18,7 @@ use super::{
 use crate::{
     bindings::{
         exports::switchboard::transport::publisher::Guest as Exports,
-        switchboard::transport::lifecycle::{Config, OpenFailure},
+        switchboard::transport::lifecycle::OpenFailure,
     },
     capabilities::Wake,
     cluster::{Failure, Message, Namespace, Offset, PublishFailure, Publisher, TransportInfo},
@@ -188,11 +188,7 @@ async fn open(
     let opened = guest
         .call("publisher.open", timeout, async |store, instance| {
             let exports = plugin.publisher.load(&mut *store, instance)?;
-            let config = Config {
-                node: plugin.node.as_str(),
-                options: &plugin.options,
-            };
-            let opened = exports.call_open(store, config).await?;
+            let opened = exports.call_open(store, plugin.config()).await?;
             Ok(opened.map(|info| Out {
                 exports,
                 info: from_guest::info(info),

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     bindings::{
         exports::switchboard::transport::recovery::{self as guest, Guest as Exports},
-        switchboard::transport::lifecycle::{Config, OpenFailure},
+        switchboard::transport::lifecycle::OpenFailure,
     },
     capabilities::Wake,
     cluster::{Broadcast, Failure, Namespace, Offset, Payload, Room},
@@ -228,11 +228,8 @@ async fn open(
                 )));
             };
             let api = indices.load(&mut *store, instance)?;
-            let config = Config {
-                node: plugin.node.as_str(),
-                options: &plugin.options,
-            };
-            Ok(api.call_open(store, config).await?.map(|()| api))
+            let opened = api.call_open(store, plugin.config()).await?;
+            Ok(opened.map(|()| api))
         })
         .await?;
     guest

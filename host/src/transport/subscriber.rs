@@ -22,7 +22,7 @@ use super::{
 use crate::{
     bindings::{
         exports::switchboard::transport::subscriber::Guest as Exports,
-        switchboard::transport::lifecycle::{Config, Failure as WitFailure, OpenFailure},
+        switchboard::transport::lifecycle::{Failure as WitFailure, OpenFailure},
     },
     capabilities::Wake,
     cluster::{Event, Failure, Namespace, Offset, Subscriber},
@@ -465,12 +465,10 @@ async fn open(
     let opened = guest
         .call("subscriber.open", limit, async |store, instance| {
             let api = plugin.subscriber.load(&mut *store, instance)?;
-            let config = Config {
-                node: plugin.node.as_str(),
-                options: &plugin.options,
-            };
             let resume_from = resume_from.as_ref().map(Offset::as_str);
-            let opened = api.call_open(&mut *store, config, resume_from).await?;
+            let opened = api
+                .call_open(&mut *store, plugin.config(), resume_from)
+                .await?;
             if let Err(failure) = opened {
                 return Ok(Err(failure));
             }

@@ -148,6 +148,7 @@ mod tests {
         Options::read(&Config {
             node: "n".to_owned(),
             options: options.to_owned(),
+            wants_offsets: false,
         })
     }
 

@@ -170,6 +170,7 @@ mod tests {
         Options::read(&Config {
             node: "n".to_owned(),
             options: options.to_owned(),
+            wants_offsets: false,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::Failure;
+use crate::{Failure, PublishFailure};
 
 /// Holds the one value of an instance between calls. Guests have one thread.
 pub struct Slot<T>(RefCell<Option<T>>);
@@ -35,6 +35,24 @@ pub fn not_open() -> Failure {
     Failure::Unavailable("the host called this before open".to_owned())
 }
 
+/// What comes of a batch, without the offsets unless the host wants them: each is an allocation of its
+/// own there.
+pub fn if_wanted(
+    wants_offsets: bool,
+    published: Result<Vec<String>, PublishFailure>,
+) -> Result<Vec<String>, PublishFailure> {
+    if wants_offsets {
+        return published;
+    }
+    match published {
+        Ok(_) => Ok(Vec::new()),
+        Err(failure) => Err(PublishFailure {
+            offsets: Vec::new(),
+            ..failure
+        }),
+    }
+}
+
 /// A guest's panic message would be lost in the trap: log it first, place and text in one line.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
@@ -51,10 +69,13 @@ macro_rules! transport {
         #[cfg(target_family = "wasm")]
         #[allow(unsafe_code)]
         const _: () = {
-            use $crate::__private::{Slot, install_panic_hook, not_open, publisher, subscriber};
+            use $crate::__private::{
+                Slot, if_wanted, install_panic_hook, not_open, publisher, subscriber,
+            };
 
             ::std::thread_local! {
                 static PUBLISHER: Slot<$publisher> = Slot::default();
+                static WANTS_OFFSETS: ::std::cell::Cell<bool> = ::std::cell::Cell::new(false);
                 static SUBSCRIBER: Slot<$subscriber> = Slot::default();
             }
 
@@ -65,7 +86,9 @@ macro_rules! transport {
                     config: $crate::Config,
                 ) -> ::std::result::Result<$crate::TransportInfo, $crate::OpenFailure> {
                     install_panic_hook();
+                    let wants_offsets = config.wants_offsets;
                     let (opened, info) = <$publisher as $crate::Publisher>::open(config)?;
+                    WANTS_OFFSETS.set(wants_offsets);
                     PUBLISHER.with(|slot| slot.put(opened));
                     ::std::result::Result::Ok(info)
                 }
@@ -79,7 +102,7 @@ macro_rules! transport {
                     // Whole, and exact up to 2^53.
                     let first = first as u64;
                     let batch = $crate::Batch::from(batch);
-                    PUBLISHER
+                    let published = PUBLISHER
                         .with(|slot| slot.with(|p| $crate::Publisher::publish(p, batch, first)))
                         .unwrap_or_else(|| {
                             ::std::result::Result::Err($crate::PublishFailure {
@@ -87,7 +110,8 @@ macro_rules! transport {
                                 offsets: ::std::vec::Vec::new(),
                                 reason: not_open(),
                             })
-                        })
+                        });
+                    if_wanted(WANTS_OFFSETS.get(), published)
                 }
                 fn count_nodes(
                     namespace: ::std::string::String,

@@ -95,7 +95,7 @@ pub mod __private {
     pub use crate::bindings::with_recovery::{
         export_recovery, exports::switchboard::transport::recovery,
     };
-    pub use crate::export::{Slot, install_panic_hook, not_open};
+    pub use crate::export::{Slot, if_wanted, install_panic_hook, not_open};
 }
 
 impl Default for TransportInfo {
@@ -119,7 +119,8 @@ pub trait Publisher: Sized + 'static {
     fn open(config: Config) -> Result<(Self, TransportInfo), OpenFailure>;
 
     /// Publishes 1 to 512 messages in order, in one round trip. Ok: all were accepted; the
-    /// offsets are one per message or none.
+    /// offsets are one per message or none; those that the host does not want ([`Config`]) do not
+    /// reach it.
     ///
     /// `first` is the number of the first message, and the others count on from there. A message
     /// that comes again, also to the successor of an instance that died over it, has the number

@@ -42,7 +42,9 @@ impl Client {
     /// # Errors
     /// Nothing was executed.
     pub fn pipeline(&self, commands: &[Command]) -> Result<Vec<Reply>, Error> {
-        let mut written = Vec::new();
+        let args = commands.iter().flat_map(|command| &command.args);
+        let bytes: usize = args.map(|arg| arg.len() + MAX_HEAD_BYTES).sum();
+        let mut written = Vec::with_capacity(bytes + commands.len() * MAX_HEAD_BYTES);
         for Command { args } in commands {
             write_command(args, &mut written);
         }
@@ -64,10 +66,16 @@ impl Client {
     }
 }
 
+/// More than what stands around an argument, or before the first.
+const MAX_HEAD_BYTES: usize = 16;
+
 /// Writes a command behind others, as Redis' protocol has it: an array of bulk strings.
 pub fn write_command<A: AsRef<[u8]>>(args: &[A], out: &mut Vec<u8>) {
-    let bytes: usize = args.iter().map(|arg| arg.as_ref().len() + 16).sum();
-    out.reserve(bytes + 16);
+    let bytes: usize = args
+        .iter()
+        .map(|arg| arg.as_ref().len() + MAX_HEAD_BYTES)
+        .sum();
+    out.reserve(bytes + MAX_HEAD_BYTES);
     write_head(b'*', args.len(), out);
     for arg in args {
         let arg = arg.as_ref();

@@ -104,6 +104,7 @@ impl Network {
         let config = Config {
             node: id.to_owned(),
             options: options.to_owned(),
+            wants_offsets: true,
         };
         let (publisher, info) = self.publisher(&config)?;
         let subscriber = self.subscriber(&config, None)?;

@@ -82,6 +82,7 @@ fn read(options: &str) -> switchboard_transport_nats::Options {
     let config = Config {
         node: "n".to_owned(),
         options: options.to_owned(),
+        wants_offsets: false,
     };
     switchboard_transport_nats::Options::read(&config).unwrap()
 }

@@ -109,6 +109,7 @@ fn store() -> Store {
     let config = Config {
         node: "me".to_owned(),
         options: "{}".to_owned(),
+        wants_offsets: true,
     };
     Store::new(&Options::read(&config).unwrap())
 }

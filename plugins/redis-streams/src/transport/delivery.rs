@@ -374,7 +374,7 @@ impl Delivery {
                 };
                 place.highest = place.highest.max(number);
                 if !id.is_empty() {
-                    place.last_id = Some(id.clone());
+                    place.last_id.get_or_insert_default().clone_from(&id);
                 }
                 State::Out(id)
             }

@@ -6,7 +6,7 @@
 //! known. Along a stream the numbers of a server grow, but for those of one batch: in Redis Cluster
 //! one of them may be sent on to another node while the others go in.
 
-use std::{collections::HashMap, io::Write as _};
+use std::collections::HashMap;
 
 use switchboard_plugin::wire::MAX_NODE_ID_BYTES;
 
@@ -33,8 +33,9 @@ impl<'a> Mark<'a> {
     /// Puts the mark where another text was.
     pub fn write(self, out: &mut Vec<u8>) {
         out.clear();
-        // A vector takes whatever is written.
-        let _ = write!(out, "{}-{}", self.node, self.number);
+        out.extend_from_slice(self.node.as_bytes());
+        out.push(b'-');
+        out.extend_from_slice(itoa::Buffer::new().format(self.number).as_bytes());
     }
 
     /// Reads a mark. None: it is no such mark, so the entry has none.

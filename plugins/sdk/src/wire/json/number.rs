@@ -6,6 +6,8 @@ use std::io::Write as _;
 const MIN_LARGE: f64 = 1e21;
 /// … and those below this one.
 const MIN_PLAIN: f64 = 1e-6;
+/// Whole numbers up to this are exact.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A number as `String(n)` gives it, for channel names and keys.
 pub fn javascript(number: f64) -> String {
@@ -37,7 +39,10 @@ pub fn javascript(number: f64) -> String {
 /// A number as `JSON.stringify` writes it: without a fraction when it is whole, so that typed
 /// readers take it for an integer, and `null` when it is not finite.
 pub fn write_float(out: &mut Vec<u8>, number: f64) {
-    if !number.is_finite() {
+    if number.fract() == 0.0 && (0.0..=MAX_EXACT).contains(&number) {
+        // Nearly all are, and floats cost ten times as much.
+        out.extend_from_slice(itoa::Buffer::new().format(number as u64).as_bytes());
+    } else if !number.is_finite() {
         out.extend_from_slice(b"null");
     } else if (MIN_PLAIN..MIN_LARGE).contains(&number.abs()) {
         // Writing to a vector cannot fail.
@@ -65,6 +70,10 @@ mod tests {
             (1.5e-7, "1.5e-7"),
             (5e-324, "5e-324"),
             (9007199254740993.0, "9007199254740992"),
+            (9007199254740994.0, "9007199254740994"),
+            (-9007199254740992.0, "-9007199254740992"),
+            (2.0, "2"),
+            (2.5, "2.5"),
             (f64::NAN, "NaN"),
             (f64::NEG_INFINITY, "-Infinity"),
         ] {
