@@ -1,6 +1,6 @@
 //! What wasmtime makes of the contract in `wit/`: types of the border, import traits, export
-//! handles. Messages on their way out are borrowed (`MessageParam`), on their way in owned
-//! (`MessageResult`).
+//! handles. Messages on their way out are borrowed (`Run`), on their way in owned (`Message`), and
+//! so is what they are made of (`PayloadParam`, `PayloadResult`).
 #![allow(
     unsafe_code,
     missing_docs,

@@ -43,13 +43,13 @@ impl Emitter {
     /// # Errors
     /// When the configuration or the plugin is wrong, or there is none
     /// (`transport = "none"`); see [`Error::fault`].
-    pub async fn open(config: Config) -> Result<Self, Error> {
+    pub async fn open(mut config: Config) -> Result<Self, Error> {
         if matches!(config.transport, Transport::None) {
             return Err(Error::NoTransport);
         }
-        let mut options = config.cluster.clone();
         // It has no sockets that could wait for offsets.
-        options.connection_state_recovery = false;
+        config.cluster.connection_state_recovery = false;
+        let options = config.cluster.clone();
         let (publisher, transport) = OpenTransport::open_way_out(config).await?;
         let node = NodeId::from(EMITTER);
         let cluster = Cluster::start(node, options, publisher, Box::new(NoTransport));

@@ -247,3 +247,27 @@ macro_rules! recovery {
         };
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_reach_only_a_host_that_wants_them() {
+        let offsets = || vec!["1-0".to_owned(), "2-0".to_owned()];
+        let failed = |offsets| {
+            Err(PublishFailure {
+                accepted: 2,
+                offsets,
+                reason: Failure::Rejected("no".to_owned()),
+            })
+        };
+        for (wants, expected) in [(true, offsets()), (false, Vec::new())] {
+            let shown = |published| format!("{:?}", if_wanted(wants, published));
+            let ok: Result<_, PublishFailure> = Ok(expected.clone());
+            assert_eq!(shown(Ok(offsets())), format!("{ok:?}"));
+            let failure: Result<Vec<String>, _> = failed(expected);
+            assert_eq!(shown(failed(offsets())), format!("{failure:?}"));
+        }
+    }
+}

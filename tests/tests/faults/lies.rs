@@ -13,10 +13,12 @@ use crate::{
 /// How many messages, and which of them brings the fault.
 const COUNT: u64 = 40;
 const ODD: u64 = 15;
+/// Offsets get as far as the host.
+const WITH_OFFSETS: &str = "cluster.connection_state_recovery = true";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publisher_that_lies_about_what_it_accepted_loses_and_repeats_nothing() -> Outcome {
-    let stage = Stage::set("").await?;
+    let stage = Stage::set(WITH_OFFSETS).await?;
     stage.say(0..COUNT, &[(ODD, "fault:lie-publish")]).await?;
     stage.assert_heard_there(0..COUNT).await?;
     let sender = stage.sender();
@@ -28,13 +30,19 @@ async fn a_publisher_that_lies_about_what_it_accepted_loses_and_repeats_nothing(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn giant_results_lose_and_repeat_nothing() -> Outcome {
-    let stage = Stage::set("").await?;
+    let stage = Stage::set(WITH_OFFSETS).await?;
     let (out, back) = ("fault:giant-publish", "fault:giant-poll");
     stage.say(0..COUNT, &[(ODD, out), (ODD + 9, back)]).await?;
     stage.assert_heard_there(0..COUNT).await?;
     assert_eq!(counter(stage.sender(), "rejected").await?, 0);
     assert_eq!(counter(stage.receiver(), "lagged").await?, 0);
     assert!(stage.there.is_connected().await?);
+    let is_report = |line: &str| line.contains("gave 200000 offsets for");
+    stage
+        .sender()
+        .log()
+        .wait_for("the giant result", is_report)
+        .await?;
     Ok(())
 }
 

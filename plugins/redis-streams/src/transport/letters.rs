@@ -1,6 +1,6 @@
 //! Messages as commands: XADD for what is kept, PUBLISH or SPUBLISH for the rest.
 //!
-//! A command for an entry has sixteen arguments, most of them the same each time. They are kept from
+//! A command for an entry has thirteen arguments or more, most of them the same each time. They are kept from
 //! batch to batch and filled in anew, so that a message costs few allocations.
 
 use switchboard_plugin::{
