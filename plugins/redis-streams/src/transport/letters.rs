@@ -1,7 +1,7 @@
 //! Messages as commands: XADD for what is kept, PUBLISH or SPUBLISH for the rest.
 //!
-//! A command for an entry has thirteen arguments or more, most of them the same each time. They are kept from
-//! batch to batch and filled in anew, so that a message costs few allocations.
+//! A command for an entry has thirteen arguments or more, most of them the same each time. They are
+//! kept from batch to batch and filled in anew, so that a message costs few allocations.
 
 use switchboard_plugin::{
     MessageRef,
@@ -177,10 +177,13 @@ impl Letters {
             if self.spare.len() >= MAX_SPARE {
                 break;
             }
+            if stream.is_none() {
+                continue;
+            }
             if command.args.get(TRIM_AT).is_some_and(|arg| arg == MAX_LEN) {
                 command.args.drain(TRIM_AT..TRIM_AT + TRIM_ARGS);
             }
-            if stream.is_some() && command.args.len() == ENTRY_ARGS {
+            if command.args.len() == ENTRY_ARGS {
                 // It may be large.
                 if let Some(data) = command.args.get_mut(DATA_AT) {
                     *data = Vec::new();
