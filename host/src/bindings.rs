@@ -1,6 +1,6 @@
 //! What wasmtime makes of the contract in `wit/`: types of the border, import traits, export
-//! handles. Messages on their way out are borrowed (`Run`), on their way in owned (`Message`), and
-//! so is what they are made of (`PayloadParam`, `PayloadResult`).
+//! handles. Messages on their way out are borrowed (`RunParam`), on their way in owned (`RunResult`),
+//! and so is what they are made of.
 #![allow(
     unsafe_code,
     missing_docs,

@@ -292,7 +292,7 @@ fn text_rooms(rooms: &[Room]) -> Vec<LocalRoom> {
     rooms
         .iter()
         .filter_map(|room| match room {
-            Room::Text(name) => Some(LocalRoom::Owned(name.to_string())),
+            Room::Text(name) => Some(LocalRoom::Owned(String::from(&**name))),
             Room::Number(_) => None,
         })
         .collect()

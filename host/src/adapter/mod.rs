@@ -260,7 +260,7 @@ impl<E: SocketEmitter> CoreAdapter<E> for Adapter<E> {
             self.report_missing("rooms", &answers);
             let remote = answers.items.into_iter().flat_map(|(_, rooms)| rooms);
             rooms.extend(remote.filter_map(|room| match room {
-                Room::Text(name) => Some(LocalRoom::Owned(name.to_string())),
+                Room::Text(name) => Some(LocalRoom::Owned(String::from(&*name))),
                 Room::Number(_) => None,
             }));
         }

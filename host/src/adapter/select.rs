@@ -145,12 +145,12 @@ impl Named {
             // socketioxide's rooms are text: none of its sockets is in a numbered one.
             let Room::Text(name) = room else { continue };
             let Some(sid) = socket_named(local, name) else {
-                named.rooms.push(LocalRoom::Owned(name.to_string()));
+                named.rooms.push(LocalRoom::Owned(String::from(&**name)));
                 continue;
             };
             let members = members(local, name);
             if !members.is_empty() {
-                named.rooms.push(LocalRoom::Owned(name.to_string()));
+                named.rooms.push(LocalRoom::Owned(String::from(&**name)));
             }
             if !members.contains(&sid) {
                 named.sockets.push(sid);
@@ -306,7 +306,7 @@ mod tests {
         let [.., c] = server.sockets;
         let text = |rooms: &[Room]| -> SmallVec<[LocalRoom; 4]> {
             let text = rooms.iter().filter_map(|room| match room {
-                Room::Text(name) => Some(LocalRoom::Owned(name.to_string())),
+                Room::Text(name) => Some(LocalRoom::Owned(String::from(&**name))),
                 Room::Number(_) => None,
             });
             text.collect()

@@ -18,14 +18,28 @@ use crate::{
 
 /// Converts the events of one poll.
 pub(super) fn events(events: Vec<guest::Event>) -> Vec<Event> {
+    let mut all = Vec::with_capacity(events.iter().map(count).sum());
     let mut shared = Shared::default();
-    events
-        .into_iter()
-        .map(|event| shared.event(event))
-        .collect()
+    for event in events {
+        match event {
+            guest::Event::Messages(received) => all.extend(shared.messages(received)),
+            guest::Event::NodeLeft(node) => all.push(Event::NodeLeft(node.into())),
+            guest::Event::Lagged(guest::Lag { missed, reason }) => {
+                all.push(Event::Lagged { missed, reason });
+            }
+        }
+    }
+    all
 }
 
-/// The last namespace and sender, since a batch seldom has many.
+fn count(event: &guest::Event) -> usize {
+    match event {
+        guest::Event::Messages(received) => received.run.messages.len(),
+        _ => 1,
+    }
+}
+
+/// The last namespace and sender, which mostly differ in one of the two from run to run.
 #[derive(Default)]
 struct Shared {
     namespace: Option<Namespace>,
@@ -33,37 +47,27 @@ struct Shared {
 }
 
 impl Shared {
-    fn event(&mut self, event: guest::Event) -> Event {
-        match event {
-            guest::Event::Message(guest::Received { message, offset }) => {
-                Event::Message(self.message(message), offset.map(Offset::from))
-            }
-            guest::Event::NodeLeft(node) => Event::NodeLeft(node.into()),
-            guest::Event::Lagged(guest::Lag { missed, reason }) => Event::Lagged { missed, reason },
-        }
-    }
-
-    fn message(&mut self, message: wit::Message) -> Message {
-        let wit::Message {
-            namespace,
-            sender,
-            recipient,
-            body: content,
-        } = message;
+    /// A plugin may give fewer offsets than messages; the others have none.
+    fn messages(&mut self, received: guest::Received) -> impl Iterator<Item = Event> + use<> {
+        let guest::Received { run, offsets } = received;
         let namespace = match &self.namespace {
-            Some(known) if known.as_str() == namespace => known.clone(),
-            _ => self.namespace.insert(namespace.into()).clone(),
+            Some(known) if known.as_str() == run.namespace => known.clone(),
+            _ => self.namespace.insert(run.namespace.into()).clone(),
         };
         let sender = match &self.sender {
-            Some(known) if known.as_str() == sender => known.clone(),
-            _ => self.sender.insert(sender.into()).clone(),
+            Some(known) if known.as_str() == run.sender => known.clone(),
+            _ => self.sender.insert(run.sender.into()).clone(),
         };
-        Message {
-            namespace,
-            sender,
-            recipient: recipient.map(NodeId::from),
-            body: body(content),
-        }
+        let mut offsets = offsets.into_iter();
+        run.messages.into_iter().map(move |message| {
+            let message = Message {
+                namespace: namespace.clone(),
+                sender: sender.clone(),
+                recipient: message.recipient.map(NodeId::from),
+                body: body(message.body),
+            };
+            Event::Message(message, offsets.next().map(Offset::from))
+        })
     }
 }
 
@@ -244,4 +248,47 @@ pub(super) fn info(info: lifecycle::TransportInfo) -> TransportInfo {
 
 pub(super) fn offsets(offsets: Vec<String>) -> Vec<Offset> {
     offsets.into_iter().map(Offset::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(sender: &str, messages: usize, offsets: &[&str]) -> guest::Event {
+        let message = || wit::MessageResult {
+            recipient: None,
+            body: wit::BodyResult::Heartbeat,
+        };
+        guest::Event::Messages(guest::Received {
+            run: wit::RunResult {
+                namespace: "/".to_owned(),
+                sender: sender.to_owned(),
+                messages: std::iter::repeat_with(message).take(messages).collect(),
+            },
+            offsets: offsets.iter().map(|&offset| offset.to_owned()).collect(),
+        })
+    }
+
+    #[test]
+    fn a_run_becomes_its_messages_whatever_offsets_stand_beside_them() {
+        let shown = events(vec![
+            run("a", 2, &["1", "2"]),
+            run("a", 0, &["3"]),
+            guest::Event::NodeLeft("a".to_owned()),
+            run("b", 2, &["4"]),
+            run("b", 1, &["5", "6"]),
+        ]);
+        let shown: Vec<_> = shown
+            .iter()
+            .map(|event| match event {
+                Event::Message(message, offset) => {
+                    let offset = offset.as_ref().map_or("", Offset::as_str);
+                    format!("{}{}{offset}", message.namespace, message.sender)
+                }
+                other => format!("{other:?}"),
+            })
+            .collect();
+        let left = format!("{:?}", Event::NodeLeft("a".into()));
+        assert_eq!(shown, ["/a1", "/a2", &left, "/b4", "/b", "/b5"]);
+    }
 }

@@ -9,24 +9,24 @@ use crate::{
 };
 
 /// Converts a batch. What is allocated lives in `arena`.
-pub(super) fn runs<'a>(arena: &'a Bump, batch: &'a [Message]) -> Vec<wit::Run<'a>> {
+pub(super) fn runs<'a>(arena: &'a Bump, batch: &'a [Message]) -> Vec<wit::RunParam<'a>> {
     let in_common =
         |a: &Message, b: &Message| (&a.namespace, &a.sender) == (&b.namespace, &b.sender);
     let runs = batch.chunk_by(in_common).filter_map(|messages| {
         let Message {
             namespace, sender, ..
         } = messages.first()?;
-        Some(wit::Run {
+        Some(wit::RunParam {
             namespace: namespace.as_str(),
             sender: sender.as_str(),
-            messages: list(arena, messages, outgoing),
+            messages: list(arena, messages, message),
         })
     });
     runs.collect()
 }
 
-fn outgoing<'a>(arena: &'a Bump, message: &'a Message) -> wit::Outgoing<'a> {
-    wit::Outgoing {
+fn message<'a>(arena: &'a Bump, message: &'a Message) -> wit::MessageParam<'a> {
+    wit::MessageParam {
         recipient: message.recipient.as_ref().map(|node| node.as_str()),
         body: body(arena, &message.body),
     }

@@ -217,11 +217,17 @@ static void visit_body(codec_t *c, M(body) *body) {
   }
 }
 
-static void visit_message(codec_t *c, M(message) *message) {
-  visit_text(c, &message->namespace_);
-  visit_text(c, &message->sender);
-  VISIT_OPTION(c, &message->recipient, visit_text);
-  visit_body(c, &message->body);
+/* A message, and what it has in common with its neighbours. */
+typedef struct {
+  bus_transport_string_t *namespace_, *sender;
+  M(message) *message;
+} letter_t;
+
+static void visit_letter(codec_t *c, letter_t *letter) {
+  visit_text(c, letter->namespace_);
+  visit_text(c, letter->sender);
+  VISIT_OPTION(c, &letter->message->recipient, visit_text);
+  visit_body(c, &letter->message->body);
 }
 
 static void free_attachments(M(body) *body) {

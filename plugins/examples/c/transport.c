@@ -70,21 +70,20 @@ bool exports_switchboard_transport_publisher_open(
 
 typedef exports_switchboard_transport_publisher_list_run_t batch_t;
 
-/* The messages of a batch, each as the other side gets it: what those of a run have in common stands
-   there once. All that they point to still belongs to the batch. */
-static M(message) *messages_of(batch_t *batch, size_t *count) {
+/* The messages of a batch, each with what those of its run have in common. All that they point to still
+   belongs to the batch. */
+static letter_t *letters_of(batch_t *batch, size_t *count) {
   *count = 0;
   for (size_t n = 0; n < batch->len; n++) *count += batch->ptr[n].messages.len;
-  M(message) *messages = some(*count, sizeof(M(message)));
-  M(message) *next = messages;
+  letter_t *letters = some(*count, sizeof(letter_t));
+  letter_t *next = letters;
   for (size_t n = 0; n < batch->len; n++) {
     M(run) *run = &batch->ptr[n];
     for (size_t m = 0; m < run->messages.len; m++) {
-      M(outgoing) *message = &run->messages.ptr[m];
-      *next++ = (M(message)){run->namespace_, run->sender, message->recipient, message->body};
+      *next++ = (letter_t){&run->namespace_, &run->sender, &run->messages.ptr[m]};
     }
   }
-  return messages;
+  return letters;
 }
 
 static void free_batch(batch_t *batch) {
@@ -96,13 +95,13 @@ static void free_batch(batch_t *batch) {
 }
 
 /* (2) The frames leave in this order, all of them or none. */
-static bool send(M(message) *messages, size_t count, switchboard_bus_bus_error_t *error) {
+static bool send(letter_t *letters, size_t count, switchboard_bus_bus_error_t *error) {
   bus_transport_list_list_u8_t frames = {some(count, sizeof(bus_transport_list_u8_t)), count};
   for (size_t n = 0; n < count; n++) {
     codec_t counter = {0};
-    visit_message(&counter, &messages[n]);
+    visit_letter(&counter, &letters[n]);
     codec_t writer = {.bytes = some(counter.len, 1)};
-    visit_message(&writer, &messages[n]);
+    visit_letter(&writer, &letters[n]);
     frames.ptr[n] = (bus_transport_list_u8_t){writer.bytes, writer.len};
   }
   bool is_sent = switchboard_bus_bus_method_sender_send(
@@ -118,15 +117,15 @@ bool exports_switchboard_transport_publisher_publish(
   (void)first;
   switchboard_bus_bus_error_t error;
   size_t accepted = 0, count;
-  M(message) *messages = messages_of(batch, &count);
-  bool is_sent = send(messages, count, &error);
+  letter_t *letters = letters_of(batch, &count);
+  bool is_sent = send(letters, count, &error);
   if (!is_sent && error.tag == SWITCHBOARD_BUS_BUS_ERROR_TOO_LARGE) {
     /* Together they are too large: each goes alone, to find the one that can never go. */
     do {
-      is_sent = send(&messages[accepted], 1, &error);
+      is_sent = send(&letters[accepted], 1, &error);
     } while (is_sent && ++accepted < count);
   }
-  free(messages);
+  free(letters);
   free_batch(batch);
   memset(offsets, 0, sizeof *offsets);
   if (is_sent) return true;
@@ -203,12 +202,15 @@ static void lagged(event_t *event, const char *why) {
 /* True: the frame is an event for this server. */
 static bool read_frame(switchboard_bus_bus_frame_t *frame, event_t *event) {
   codec_t reader = {.reads = true, .bytes = frame->data.ptr, .len = frame->data.len};
-  event->tag = EXPORTS_SWITCHBOARD_TRANSPORT_SUBSCRIBER_EVENT_MESSAGE;
-  M(message) *message = &event->val.message.message;
-  visit_message(&reader, message);
+  event->tag = EXPORTS_SWITCHBOARD_TRANSPORT_SUBSCRIBER_EVENT_MESSAGES;
+  M(run) *run = &event->val.messages.run;
+  M(message) *message = run->messages.ptr = some(1, sizeof(M(message)));
+  run->messages.len = 1;
+  letter_t letter = {&run->namespace_, &run->sender, message};
+  visit_letter(&reader, &letter);
   if (!reader.failed && is_for_us(message)) return true;
   free_attachments(&message->body);
-  switchboard_transport_messages_message_free(message);
+  switchboard_transport_messages_run_free(run);
   memset(event, 0, sizeof *event);
   /* (5) A gap is said, never hidden. */
   if (reader.failed) lagged(event, "a frame could not be read");

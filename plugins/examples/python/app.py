@@ -11,15 +11,15 @@ import json
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.exports.publisher import PublishFailure
-from wit_world.exports.subscriber import Event_Lagged, Event_Message, Event_NodeLeft, Lag, Received
+from wit_world.exports.subscriber import Event_Lagged, Event_Messages, Event_NodeLeft, Lag, Received
 from wit_world.imports import bus, lifecycle, messages, node
 
 # What one poll takes at most; a larger unit only costs memory.
 MAX_BYTES = 1024 * 1024
 
-# ---- The wire: a frame is a JSON list of messages.
+# ---- The wire: a frame is a JSON list of runs, which are messages with what they have in common.
 
-# The types that a message is made of, by name. Nothing else is made of what others send.
+# The types that a run is made of, by name. Nothing else is made of what others send.
 TYPES = {
     name: kind for name, kind in vars(messages).items() if dataclasses.is_dataclass(kind)
 }
@@ -49,12 +49,11 @@ def unpack(value):
     return TYPES[value["type"]](**fields)
 
 
-def messages_of(batch):
-    """The messages of a batch, each as the other side gets it. What those of a run have in common
-    stands there once."""
+def singly(batch):
+    """The messages of a batch, each in a run of its own."""
     for run in batch:
         for message in run.messages:
-            yield messages.Message(run.namespace, run.sender, message.recipient, message.body)
+            yield messages.Run(run.namespace, run.sender, [message])
 
 
 # ---- The two halves. They run in separate instances, so they share nothing.
@@ -76,28 +75,28 @@ class Publisher(exports.Publisher):
     def publish(self, batch, first):
         # (2) The order of the batch is the order of the frame, and frames leave in order. It is
         # accepted as a whole or not at all.
-        packed = [pack(message) for message in messages_of(batch)]
         try:
-            self.send(packed)
+            self.send(batch)
         except Err as error:
-            if isinstance(error.value, bus.Error_TooLarge) and len(packed) > 1:
-                return self.publish_singly(packed)
+            runs = list(singly(batch))
+            if isinstance(error.value, bus.Error_TooLarge) and len(runs) > 1:
+                return self.publish_singly(runs)
             raise Err(PublishFailure(accepted=0, offsets=[], reason=reason(error.value)))
         return []
 
-    def publish_singly(self, packed):
+    def publish_singly(self, runs):
         """Together they are too large: each goes alone, to find the one that can never go."""
-        for accepted, message in enumerate(packed):
+        for accepted, run in enumerate(runs):
             try:
-                self.send([message])
+                self.send([run])
             except Err as error:
                 # (3) How many were accepted is exact, so that nothing is lost or sent twice.
                 why = reason(error.value)
                 raise Err(PublishFailure(accepted=accepted, offsets=[], reason=why))
         return []
 
-    def send(self, packed):
-        self.sender.send([json.dumps(packed).encode()])
+    def send(self, runs):
+        self.sender.send([json.dumps(pack(runs)).encode()])
 
     def count_nodes(self, namespace):
         return None
@@ -138,18 +137,17 @@ class Subscriber(exports.Subscriber):
 
     def read(self, frame):
         try:
-            received = unpack(json.loads(frame.data))
-            return [self.event(message) for message in received if self.is_for_us(message)]
+            runs = [self.for_us(run) for run in unpack(json.loads(frame.data))]
+            return [Event_Messages(Received(run, offsets=[])) for run in runs if run.messages]
         except Exception as error:
             why = f"a frame of node {frame.sender} could not be read: {error!r}"
             node.log(node.Level.WARN, why)
             return [Event_Lagged(Lag(missed=None, reason=why))]
 
-    def is_for_us(self, message):
-        return message.namespace in self.namespaces and message.recipient in (None, self.node)
-
-    def event(self, message):
-        return Event_Message(Received(message=message, offset=None))
+    def for_us(self, run):
+        is_ours = lambda message: message.recipient in (None, self.node)
+        served = run.messages if run.namespace in self.namespaces else []
+        return messages.Run(run.namespace, run.sender, list(filter(is_ours, served)))
 
     def close(self):
         self.subscription.close()

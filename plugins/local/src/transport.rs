@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use switchboard_plugin::{
-    Batch, Config, Failure, Membership, OpenFailure, PublishFailure, Publisher, Subscriber,
+    Batch, Config, Events, Failure, Membership, OpenFailure, PublishFailure, Publisher, Subscriber,
     TransportInfo,
     bus::{self, Sender, Subscription},
     options,
@@ -113,12 +113,12 @@ impl Subscriber for In {
         self.namespaces.remove(&namespace);
     }
 
-    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<Event>, Failure> {
+    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Events, Failure> {
         let taken = self
             .subscription
             .next(timeout_ms, max_events, FRAME_TARGET_BYTES as u32)
             .map_err(unavailable)?;
-        let mut events = Vec::with_capacity(taken.len());
+        let mut events = Events::new();
         for event in taken {
             match event {
                 bus::Event::Frame(frame) => self.decode(&frame, &mut events),
@@ -143,7 +143,7 @@ impl Subscriber for In {
 }
 
 impl In {
-    fn decode(&self, frame: &bus::Frame, events: &mut Vec<Event>) {
+    fn decode(&self, frame: &bus::Frame, events: &mut Events) {
         let entered = |namespace: &str| self.namespaces.contains(namespace);
         match wire::read(&frame.data, &frame.sender, entered) {
             Ok(messages) => events.extend(messages.into_iter().map(|message| {

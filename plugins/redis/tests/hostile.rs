@@ -10,6 +10,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use switchboard_transport_redis::wire::Publication;
+
 use support::{
     Vector,
     damage::{BASE_BYTES, GROWTH, Random, TELLING, damage, held},
@@ -26,7 +28,9 @@ fn check(vector: &Vector, channel: &str, payload: &[u8]) -> bool {
     // What was read can be shown, so its JSON is valid, and published again or refused.
     if let Some(message) = &decoded.message {
         trees::show(message);
-        let _ = vector.encoder().encode(message, &mut Vec::new());
+        let _ = vector
+            .encoder()
+            .encode(message, &mut Publication::default());
     }
     decoded.message.is_some()
 }

@@ -86,7 +86,7 @@ impl FromIterator<Message> for Batch {
                 recipient,
                 body,
             } = message;
-            let outgoing = wit::Outgoing { recipient, body };
+            let outgoing = wit::Message { recipient, body };
             match runs.last_mut() {
                 Some(run) if run.namespace == namespace && run.sender == sender => {
                     run.messages.push(outgoing);

@@ -150,13 +150,14 @@ macro_rules! transport {
                 fn poll(
                     timeout_ms: u32,
                     max_events: u32,
-                ) -> ::std::result::Result<::std::vec::Vec<$crate::types::Event>, $crate::Failure>
+                ) -> ::std::result::Result<::std::vec::Vec<subscriber::Event>, $crate::Failure>
                 {
                     SUBSCRIBER
                         .with(|slot| {
                             slot.with(|s| $crate::Subscriber::poll(s, timeout_ms, max_events))
                         })
                         .unwrap_or_else(|| ::std::result::Result::Err(not_open()))
+                        .map($crate::Events::into_border)
                 }
                 fn close() {
                     if let ::std::option::Option::Some(s) = SUBSCRIBER.with(Slot::take) {

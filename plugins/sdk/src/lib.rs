@@ -8,8 +8,8 @@
 //!
 //! ```
 //! use switchboard_plugin::{
-//!     Batch, Config, Failure, OpenFailure, PublishFailure, Publisher, Subscriber, TransportInfo,
-//!     options, types::Event,
+//!     Batch, Config, Events, Failure, OpenFailure, PublishFailure, Publisher, Subscriber,
+//!     TransportInfo, options,
 //! };
 //!
 //! #[derive(serde::Deserialize)]
@@ -36,8 +36,8 @@
 //!     fn open(_: Config, _resume_from: Option<String>) -> Result<Self, OpenFailure> {
 //!         Ok(In)
 //!     }
-//!     fn poll(&mut self, _timeout_ms: u32, _max_events: u32) -> Result<Vec<Event>, Failure> {
-//!         Ok(Vec::new())
+//!     fn poll(&mut self, _timeout_ms: u32, _max_events: u32) -> Result<Events, Failure> {
+//!         Ok(Events::new())
 //!     }
 //! }
 //!
@@ -47,6 +47,7 @@
 mod batch;
 #[doc(hidden)]
 pub mod bindings;
+mod events;
 mod export;
 pub mod host;
 mod log;
@@ -71,6 +72,7 @@ pub use bindings::switchboard::postgres::postgres;
 pub use bindings::switchboard::tcp::tcp;
 #[cfg(target_family = "wasm")]
 pub use bindings::switchboard::transport::node;
+pub use events::{Events, Heard};
 pub use log::{debug, error, info, trace, warn};
 #[cfg(not(target_family = "wasm"))]
 pub use native::{bus, node, tcp};
@@ -79,11 +81,12 @@ pub use wit::lifecycle::{Config, Failure, Membership, OpenFailure, TransportInfo
 
 /// What nodes tell each other, and what a subscriber reports.
 pub mod types {
-    pub use crate::bindings::exports::switchboard::transport::subscriber::{Event, Lag, Received};
+    pub use crate::bindings::exports::switchboard::transport::subscriber::Lag;
     pub use crate::bindings::switchboard::transport::messages::*;
     pub use crate::bindings::with_recovery::exports::switchboard::transport::recovery::{
         Missed, Restored, Session,
     };
+    pub use crate::events::{Event, Message, Received};
 }
 
 pub use bindings::exports::switchboard::transport::publisher::PublishFailure;
@@ -168,7 +171,7 @@ pub trait Subscriber: Sized + 'static {
     ///
     /// # Errors
     /// When the backend is away. Events taken in this call are handed out again.
-    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<types::Event>, Failure>;
+    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Events, Failure>;
 
     /// Last call.
     fn close(self) {}

@@ -9,7 +9,7 @@
 //! use switchboard_plugin::testing::{Network, event};
 //! # use switchboard_plugin::{
 //! #     Batch, Config, Failure, OpenFailure, PublishFailure, Publisher, Subscriber, TransportInfo,
-//! #     bus::{self, Sender, Subscription}, types::{Event, Received}, wire::envelope,
+//! #     Events, bus::{self, Sender, Subscription}, types::{Event, Received}, wire::envelope,
 //! # };
 //! # struct Out(Sender);
 //! # impl Publisher for Out {
@@ -27,7 +27,7 @@
 //! #     fn open(_: Config, _: Option<String>) -> Result<Self, OpenFailure> {
 //! #         Ok(In(Subscription::open("main").unwrap()))
 //! #     }
-//! #     fn poll(&mut self, ms: u32, most: u32) -> Result<Vec<Event>, Failure> {
+//! #     fn poll(&mut self, ms: u32, most: u32) -> Result<Events, Failure> {
 //! #         let events = self.0.next(ms, most, u32::MAX).unwrap().into_iter();
 //! #         Ok(events.filter_map(|event| match event {
 //! #             bus::Event::Frame(frame) => envelope::read(&frame.data, "", |_| true).unwrap(),
@@ -213,7 +213,7 @@ impl<P: Publisher, S: Subscriber> Node<P, S> {
             let subscriber = &mut self.subscriber;
             let poll = || subscriber.poll(0, MAX_EVENTS);
             let events = acting(&self.network.0, &self.config.node, poll, Result::is_ok);
-            let events = events.map_err(Failed::Call)?;
+            let events: Vec<Event> = events.map_err(Failed::Call)?.into();
             if events.is_empty() {
                 return Ok(all);
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use switchboard_plugin::{
-    Config, Failure, OpenFailure, Subscriber,
+    Config, Events, Failure, OpenFailure, Subscriber,
     host::now_ms,
     socket::Socket,
     tcp,
@@ -81,8 +81,9 @@ impl Subscriber for Receiving<tcp::Socket> {
         self.unserve(&namespace);
     }
 
-    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<Event>, Failure> {
+    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Events, Failure> {
         self.receive(timeout_ms, max_events as usize)
+            .map(Events::from)
     }
 
     fn close(self) {

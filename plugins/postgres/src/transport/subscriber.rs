@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use switchboard_plugin::{
-    Config, Failure, OpenFailure, Subscriber, debug, node,
+    Config, Events, Failure, OpenFailure, Subscriber, debug, node,
     postgres::{self, Client, Error},
     types::{Event, Lag, Message, Received},
     warn,
@@ -97,7 +97,7 @@ impl Subscriber for In {
         }
     }
 
-    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<Event>, Failure> {
+    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Events, Failure> {
         self.tidy();
         self.begin()?;
         // What was taken is handed out again if the poll fails, and must be news again then.
@@ -109,7 +109,7 @@ impl Subscriber for In {
         if polled.is_err() {
             self.log = before;
         }
-        polled
+        polled.map(Events::from)
     }
 
     fn close(self) {

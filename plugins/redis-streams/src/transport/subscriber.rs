@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashSet};
 
 use switchboard_plugin::{
-    Config, Failure, OpenFailure, Subscriber,
+    Config, Events, Failure, OpenFailure, Subscriber,
     redis::{self, Error, Kind, StreamStart},
     redis_outcome::{failure, open_failure, text},
-    types::{Event, Lag, Message, Received},
+    types::{Event, Lag, Received},
     warn,
     wire::{WireError, pubsub},
 };
@@ -95,7 +95,7 @@ impl Subscriber for In {
         self.subscription.unsubscribe(self.kind, &names);
     }
 
-    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<Event>, Failure> {
+    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Events, Failure> {
         self.tidy();
         let taken = self
             .subscription
@@ -103,10 +103,10 @@ impl Subscriber for In {
             .map_err(|error| Failure::Unavailable(text(error)))?;
         // Nothing may fail from here on: entries would be handed out again, and be taken for
         // repeated ones.
-        let mut events = Vec::with_capacity(taken.len());
+        let mut events = Events::new();
         for event in taken {
             match event {
-                redis::Event::Entry(entry) => events.extend(self.entry(entry)),
+                redis::Event::Entry(entry) => self.entry(&entry, &mut events),
                 redis::Event::Messages(messages) => {
                     let channel = self.inbox.channel(messages.channel.as_bytes());
                     let payloads = messages.each();
@@ -168,15 +168,19 @@ impl In {
         }
     }
 
-    fn entry(&mut self, entry: redis::StreamEntry) -> Option<Event> {
+    fn entry(&mut self, entry: &redis::StreamEntry, events: &mut Events) {
         let parts = Parts::of_pairs(entry.pairs());
-        let redis::StreamEntry { stream, id, .. } = &entry;
+        let redis::StreamEntry { stream, id, .. } = entry;
         // There are few streams. One that is left over from other options has no place of its own.
         let names = self.streams.all();
         let index = names.iter().position(|name| name == stream);
         match self.entries.read(index.unwrap_or(names.len()), &parts) {
-            Ok(message) => message.map(|message| received(message, Some(id.clone()))),
-            Err(error) => unreadable(&format!("the entry {id} of the stream {stream:?}"), &error),
+            Ok(Some(message)) => events.message(message, Some(id.clone())),
+            Ok(None) => {}
+            Err(error) => {
+                let what = format!("the entry {id} of the stream {stream:?}");
+                events.extend(unreadable(&what, &error));
+            }
         }
     }
 }
@@ -187,7 +191,12 @@ fn message(channel: &pubsub::Channel<'_>, name: &str, payload: &[u8]) -> Option<
         return None;
     }
     match channel.read(payload) {
-        Ok(read) => read.map(|read| received(read, None)),
+        Ok(read) => read.map(|message| {
+            Event::Message(Received {
+                message,
+                offset: None,
+            })
+        }),
         Err(error) => unreadable(&format!("a message on channel {name:?}"), &error),
     }
 }
@@ -203,10 +212,6 @@ fn start(streams: &Streams, resume_from: Option<String>) -> StreamStart {
 fn without(names: Vec<String>, these: &BTreeSet<String>) -> Vec<String> {
     let is_other = |name: &String| !these.contains(name);
     names.into_iter().filter(is_other).collect()
-}
-
-fn received(message: Message, offset: Option<String>) -> Event {
-    Event::Message(Received { message, offset })
 }
 
 /// What the host hears of something that cannot be read; the operator hears of each.

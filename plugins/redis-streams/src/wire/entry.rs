@@ -4,7 +4,8 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use switchboard_plugin::{
-    types::{Body, Broadcast, Message},
+    Heard,
+    types::{Body, Broadcast},
     wire::{
         Cursor, Format, MAX_MESSAGE_BYTES, MAX_NODE_ID_BYTES, Rejected, WireError, envelope, json,
     },
@@ -220,7 +221,11 @@ impl Reader {
     ///
     /// # Errors
     /// When it is malformed.
-    pub fn read(&mut self, stream: usize, parts: &Parts<'_>) -> Result<Option<Message>, WireError> {
+    pub fn read<'p>(
+        &mut self,
+        stream: usize,
+        parts: &Parts<'p>,
+    ) -> Result<Option<Heard<'p>>, WireError> {
         if parts.uid == Some(self.node.as_bytes()) {
             return Ok(None);
         }
@@ -239,9 +244,9 @@ impl Reader {
             Some(uid) => String::from_utf8_lossy(uid),
         };
         let body = self.events.read(parts)?;
-        Ok(body.map(|body| Message {
-            namespace: namespace.to_owned(),
-            sender: sender.into_owned(),
+        Ok(body.map(|body| Heard {
+            namespace: namespace.into(),
+            sender,
             recipient: None,
             body,
         }))
@@ -404,11 +409,14 @@ mod tests {
             kind: Cow::Borrowed("3"),
             data: Some(b"{".to_vec()),
         };
-        let read =
-            |uid: &str, nsp: &str| reader().read(0, &Parts::of(&fields(uid, nsp, garbage(), None)));
-        assert!(read("me", "/").unwrap().is_none());
-        assert!(read("you", "/other").unwrap().is_none());
-        assert!(read("you", "/").is_err());
+        let is_read = |uid: &str, nsp: &str| {
+            let fields = fields(uid, nsp, garbage(), None);
+            let read = reader().read(0, &Parts::of(&fields));
+            read.map(|message| message.is_some())
+        };
+        assert_eq!(is_read("me", "/"), Ok(false));
+        assert_eq!(is_read("you", "/other"), Ok(false));
+        assert!(is_read("you", "/").is_err());
         let mut left = reader();
         left.leave("/");
         assert!(
@@ -443,9 +451,13 @@ mod tests {
     fn a_sender_of_any_length_does_no_harm() {
         let written = || write(&event(false, None, &[]), false).unwrap();
         let long = "x".repeat(MAX_NODE_ID_BYTES + 1);
-        let read = |uid: &str| reader().read(0, &Parts::of(&fields(uid, "/", written(), None)));
-        assert!(matches!(read(&long), Err(WireError::LongNodeId)));
-        assert_eq!(read("").unwrap().unwrap().sender, "");
+        let sender = |uid: &str| {
+            let fields = fields(uid, "/", written(), None);
+            let read = reader().read(0, &Parts::of(&fields));
+            read.map(|message| message.unwrap().sender.into_owned())
+        };
+        assert!(matches!(sender(&long), Err(WireError::LongNodeId)));
+        assert_eq!(sender("").unwrap(), "");
     }
 
     #[test]

@@ -164,7 +164,8 @@ impl Vector {
             Source::Stream { fields, .. } => {
                 let mut reader = Reader::new(node);
                 reader.enter(self.namespace());
-                reader.read(0, &Parts::of(fields))
+                let read = reader.read(0, &Parts::of(fields))?;
+                Ok(read.map(Message::from))
             }
             Source::Channel { name, payload } => {
                 let mut inbox = Inbox::new(self.prefix(), node);

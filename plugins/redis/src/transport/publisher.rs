@@ -1,24 +1,21 @@
 //! The way out.
 
 use switchboard_plugin::{
-    Batch, Config, Failure, Membership, MessageRef, OpenFailure, PublishFailure, Publisher,
-    TransportInfo,
-    redis::{Client, Error, Reply, write_command},
+    Batch, Config, Failure, Membership, OpenFailure, PublishFailure, Publisher, TransportInfo,
+    redis::Client,
     redis_outcome::{open_failure, subscribers},
     warn,
 };
 
 use super::{
     ahead::Ahead,
+    commands::Commands,
     fate::{doubts, first_failure},
 };
 use crate::{
     options::Options,
     wire::{Encoder, Publication},
 };
-
-/// What a command has beside the channel and the payload, and a little more.
-const COMMAND_BYTES: usize = 64;
 
 /// Writes batches to Redis: one pipeline each, one command for each message.
 pub struct Out {
@@ -50,13 +47,11 @@ impl Publisher for Out {
     }
 
     fn publish(&mut self, batch: Batch, _first: u64) -> Result<Vec<String>, PublishFailure> {
-        let (publications, unwritable) = publications(&self.encoder, batch.iter());
+        let (commands, unwritable) = commands(&self.encoder, &batch);
         // Large, and not needed while Redis is waited for.
         drop(batch);
-        let (client, is_sharded) = (&self.client, self.encoder.is_sharded());
-        let fates = self.ahead.send(&publications, |publications| {
-            publish(client, is_sharded, publications)
-        });
+        let publish = |some: &[&[u8]]| commands.publish(&self.client, some);
+        let fates = self.ahead.send(&commands.each(), publish);
         if let Some((count, why)) = doubts(&fates) {
             warn(&format!(
                 "{count} messages may not have been sent and are not sent again: the connection \
@@ -64,7 +59,7 @@ impl Publisher for Out {
             ));
         }
         let failure = first_failure(&fates)
-            .or_else(|| unwritable.map(|why| (publications.len(), Failure::Rejected(why))));
+            .or_else(|| unwritable.map(|why| (commands.len(), Failure::Rejected(why))));
         match failure {
             None => Ok(Vec::new()),
             Some((accepted, reason)) => Err(PublishFailure {
@@ -85,46 +80,24 @@ impl Publisher for Out {
     }
 }
 
-/// What is to be published for the messages, up to the first that can never be written, and why it cannot.
-fn publications<'m>(
-    encoder: &Encoder,
-    batch: impl IntoIterator<Item: Into<MessageRef<'m>>>,
-) -> (Vec<Publication>, Option<String>) {
-    let mut publications = Vec::new();
-    let unwritable = batch
-        .into_iter()
-        .find_map(|message| encoder.encode(message, &mut publications).err());
-    (publications, unwritable.map(|why| why.to_string()))
-}
-
-/// Publishes in order, in one round trip.
-pub(super) fn publish(
-    client: &Client,
-    is_sharded: bool,
-    publications: &[Publication],
-) -> Result<Vec<Reply>, Error> {
-    client.pipeline_written(&written(is_sharded, publications))
-}
-
-fn written(is_sharded: bool, publications: &[Publication]) -> Vec<u8> {
-    let publish: &[u8] = match is_sharded {
-        true => b"SPUBLISH",
-        false => b"PUBLISH",
-    };
-    let bytes = publications
-        .iter()
-        .map(|publication| publication.channel.len() + publication.payload.len() + COMMAND_BYTES);
-    let mut commands = Vec::with_capacity(bytes.sum());
-    for Publication { channel, payload } in publications {
-        write_command(&[publish, channel.as_bytes(), payload], &mut commands);
-    }
-    commands
+/// The commands for the messages, up to the first that can never be written, and why it cannot.
+fn commands(encoder: &Encoder, batch: &Batch) -> (Commands, Option<String>) {
+    let mut commands = Commands::new(encoder.is_sharded(), batch.len());
+    let mut publication = Publication::default();
+    let unwritable = batch.iter().find_map(|message| {
+        let written = encoder.encode(message, &mut publication);
+        written.map(|()| commands.push(&publication)).err()
+    });
+    (commands, unwritable.map(|why| why.to_string()))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use switchboard_plugin::types::{Body, Broadcast, Message, Payload, Target};
+    use switchboard_plugin::{
+        redis::write_command,
+        types::{Body, Broadcast, Message, Payload, Target},
+    };
 
     use super::*;
     use crate::wire::{SubscriptionMode, Wire};
@@ -164,16 +137,20 @@ mod tests {
         ] {
             let encoder = Encoder::new("io", wire);
             let batch = [broadcast("[\"a\"]"), broadcast("[\"b\"]")];
-            let (publications, unwritable) = publications(&encoder, &batch);
-            assert_eq!((publications.len(), unwritable), (2, None));
-            let mut expected = Vec::new();
-            for (publication, event) in publications.iter().zip([b'a', b'b']) {
+            let expected = batch.each_ref().map(|message| {
+                let mut publication = Publication::default();
+                encoder.encode(message, &mut publication).unwrap();
                 assert_eq!(publication.channel, "io#/#");
-                assert!(publication.payload.contains(&event), "{publication:?}");
+                let mut command = Vec::new();
                 let args = [name.as_bytes(), b"io#/#", &publication.payload];
-                write_command(&args, &mut expected);
-            }
-            assert_eq!(written(encoder.is_sharded(), &publications), expected);
+                write_command(&args, &mut command);
+                command
+            });
+            let (commands, unwritable) = commands(&encoder, &batch.into_iter().collect());
+            assert_eq!(
+                (commands.each(), unwritable),
+                (expected.each_ref().map(|c| &c[..]).into(), None)
+            );
         }
     }
 
@@ -183,9 +160,10 @@ mod tests {
             specific_responses: false,
         };
         let batch = [broadcast("[1]"), broadcast("[1"), broadcast("[2]")];
-        let (publications, unwritable) = publications(&Encoder::new("io", wire), &batch);
+        let batch = batch.into_iter().collect();
+        let (commands, unwritable) = commands(&Encoder::new("io", wire), &batch);
         assert_eq!(
-            publications.len(),
+            commands.len(),
             1,
             "the second can never go, the third waits"
         );

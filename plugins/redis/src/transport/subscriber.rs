@@ -3,15 +3,15 @@
 use std::collections::{BTreeSet, HashSet};
 
 use switchboard_plugin::{
-    Config, Failure, OpenFailure, Subscriber, node,
+    Config, Events, Failure, OpenFailure, Subscriber, node,
     redis::{self, Client, Kind},
     redis_outcome::{Fate, failure, open_failure, send, text},
-    types::{Body, Event, Lag, Message, Received, Room},
+    types::{Body, Event, Lag, Room},
     warn,
     wire::WireError,
 };
 
-use super::publisher::publish;
+use super::commands::Commands;
 use crate::{
     options::Options,
     wire::{Affixes, Decoded, Decoder, Local, Publication, Subscription},
@@ -75,13 +75,13 @@ impl Subscriber for In {
         self.ignore_own();
     }
 
-    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Vec<Event>, Failure> {
+    fn poll(&mut self, timeout_ms: u32, max_events: u32) -> Result<Events, Failure> {
         self.tidy();
         let taken = self
             .subscription
             .next(timeout_ms, max_events, POLL_BYTES)
             .map_err(|error| Failure::Unavailable(text(error)))?;
-        let mut events = Vec::new();
+        let mut events = Events::new();
         let mut replies = Vec::new();
         let mut server = Server { joins: false };
         for event in taken {
@@ -92,12 +92,13 @@ impl Subscriber for In {
                     // so what the host says of a room holds for the whole run.
                     let channel = messages.channel.as_bytes();
                     let channel = self.decoder.channel(pattern, channel, &server);
-                    events.reserve(messages.lengths.len());
                     for payload in messages.each() {
                         match channel.decode(payload, &server) {
                             Ok(Decoded { message, reply }) => {
-                                server.joins |= message.as_ref().is_some_and(is_join);
-                                events.extend(message.map(received));
+                                if let Some(message) = message {
+                                    server.joins |= matches!(message.body, Body::SocketsJoin(_));
+                                    events.message(message, None);
+                                }
                                 replies.extend(reply);
                             }
                             Err(error) => events.extend(unreadable(&messages.channel, &error)),
@@ -154,7 +155,11 @@ impl In {
     /// answer that does not go at once is given up.
     fn reply(&self, replies: Vec<Publication>) {
         // Only the classic wire has such requests.
-        let fates = send(&replies, |replies| publish(&self.client, false, replies));
+        let mut commands = Commands::new(false, replies.len());
+        replies.iter().for_each(|reply| commands.push(reply));
+        let fates = send(&commands.each(), |some| {
+            commands.publish(&self.client, some)
+        });
         let lost = fates.iter().find_map(|fate| match fate {
             Fate::Sent(_) => None,
             Fate::InDoubt(why) | Fate::Held(why) | Fate::Refused(why) => Some(why),
@@ -178,17 +183,6 @@ impl Local for Server {
     fn has_room(&self, namespace: &str, room: &Room) -> bool {
         self.joins || node::has_room(namespace, room)
     }
-}
-
-fn is_join(message: &Message) -> bool {
-    matches!(message.body, Body::SocketsJoin(_))
-}
-
-fn received(message: Message) -> Event {
-    Event::Message(Received {
-        message,
-        offset: None,
-    })
 }
 
 /// What the host hears of a message that cannot be read; the operator hears of each.

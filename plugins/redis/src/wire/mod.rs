@@ -11,7 +11,7 @@ pub mod classic;
 pub mod sharded;
 
 use switchboard_plugin::{
-    MessageRef,
+    Heard, MessageRef,
     types::{Message, Room},
     wire::{Rejected, WireError, pubsub},
 };
@@ -32,7 +32,7 @@ pub enum Wire {
 }
 
 /// One message, ready to be published.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Publication {
     /// The channel for PUBLISH or SPUBLISH, see [`Encoder::is_sharded`].
     pub channel: String,
@@ -59,21 +59,27 @@ pub trait Local {
 
 /// What came of a delivery.
 #[derive(Debug, Default)]
-pub struct Decoded {
+pub struct Decoded<'a> {
     /// For the host. None: there is nothing to do (this node's own message, another namespace, a
     /// room without local sockets, an unknown kind).
-    pub message: Option<Message>,
+    pub message: Option<Heard<'a>>,
     /// To be published by the receiver itself, at once: an answer that the host has no message
     /// for. Only old Node servers ask for it, on the classic wire.
     pub reply: Option<Publication>,
 }
 
-impl From<Option<Message>> for Decoded {
-    fn from(message: Option<Message>) -> Self {
+impl<'a> From<Option<Heard<'a>>> for Decoded<'a> {
+    fn from(message: Option<Heard<'a>>) -> Self {
         Self {
             message,
             reply: None,
         }
+    }
+}
+
+impl From<Option<Message>> for Decoded<'_> {
+    fn from(message: Option<Message>) -> Self {
+        message.map(Heard::from).into()
     }
 }
 
@@ -117,21 +123,20 @@ impl Encoder {
         }
     }
 
-    /// Appends what is to be published for one message: one publication.
+    /// What is to be published for one message, written over `out`, whose memory is used again.
     ///
     /// # Errors
-    /// When it can never go; then nothing is appended.
+    /// When it can never go; what `out` holds then has no meaning.
     pub fn encode<'m>(
         &self,
         message: impl Into<MessageRef<'m>>,
-        out: &mut Vec<Publication>,
+        out: &mut Publication,
     ) -> Result<(), Rejected> {
         let message = message.into();
-        out.push(match &self.0 {
-            EncoderKind::Classic(writer) => writer.publication(message)?,
-            EncoderKind::Sharded(writer) => writer.publication(message)?,
-        });
-        Ok(())
+        match &self.0 {
+            EncoderKind::Classic(writer) => writer.write(message, out),
+            EncoderKind::Sharded(writer) => writer.write(message, out),
+        }
     }
 }
 
@@ -229,12 +234,19 @@ enum ChannelKind<'d> {
     Sharded(pubsub::Channel<'d>),
 }
 
-impl Channel<'_> {
+impl<'d> Channel<'d> {
     /// Reads a message. `local` is asked about the socket of an old request.
     ///
     /// # Errors
     /// When it is malformed; the other messages are not to blame.
-    pub fn decode(&self, payload: &[u8], local: &impl Local) -> Result<Decoded, WireError> {
+    pub fn decode<'a>(
+        &self,
+        payload: &'a [u8],
+        local: &impl Local,
+    ) -> Result<Decoded<'a>, WireError>
+    where
+        'd: 'a,
+    {
         match &self.0 {
             ChannelKind::Classic(reader, places) => reader.read(places, payload, local),
             ChannelKind::Sharded(channel) => channel.read(payload).map(Decoded::from),

@@ -9,9 +9,12 @@ pub mod damage;
 pub mod trees;
 
 use serde_json::Value;
-use switchboard_plugin::{types::Room, wire::WireError};
+use switchboard_plugin::{
+    types::{Message, Room},
+    wire::WireError,
+};
 use switchboard_transport_redis::wire::{
-    Decoded, Decoder, Encoder, Local, Subscription, SubscriptionMode, Wire,
+    Decoder, Encoder, Local, Publication, Subscription, SubscriptionMode, Wire,
 };
 use trees::{from_base64, normal};
 
@@ -170,7 +173,7 @@ impl Vector {
         Encoder::new(self.prefix(), self.wire())
     }
 
-    pub fn decode(&self) -> Result<Decoded, WireError> {
+    pub fn decode(&self) -> Result<Delivered, WireError> {
         decode(self, self.node(), &self.channel, &self.payload)
     }
 }
@@ -182,7 +185,7 @@ pub fn decode(
     node: &str,
     channel: &str,
     payload: &[u8],
-) -> Result<Decoded, WireError> {
+) -> Result<Delivered, WireError> {
     let mut decoder = Decoder::new(vector.prefix(), vector.wire(), node);
     let subscriptions = decoder.enter(vector.namespace());
     let exact = subscriptions.iter().any(|subscription| match subscription {
@@ -198,6 +201,16 @@ pub fn decode(
     decoder
         .channel(pattern, channel.as_bytes(), &Server)
         .decode(payload, &Server)
+        .map(|decoded| Delivered {
+            message: decoded.message.map(Message::from),
+            reply: decoded.reply,
+        })
+}
+
+/// What came of a payload that is gone.
+pub struct Delivered {
+    pub message: Option<Message>,
+    pub reply: Option<Publication>,
 }
 
 /// A server with a socket in every room but one.

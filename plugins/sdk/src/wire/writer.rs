@@ -45,6 +45,17 @@ impl Writer {
         }
     }
 
+    /// An empty message in the memory of another.
+    pub fn again(format: Format, mut out: Vec<u8>) -> Self {
+        out.clear();
+        Self { out, format }
+    }
+
+    /// Makes room for so many bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
+    }
+
     /// # Errors
     /// When the message has become too large.
     pub fn finish(self) -> Result<Vec<u8>, Rejected> {

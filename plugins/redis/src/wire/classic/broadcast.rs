@@ -3,10 +3,11 @@
 //! Node's receivers do not catch what is malformed here: one wrong message ends their process. So
 //! all three elements are always written, with all their members.
 
-use std::cell::RefCell;
+use std::{borrow::Cow, cell::RefCell, mem};
 
 use switchboard_plugin::{
-    types::{Body, Broadcast, Message, Payload, Room, Target},
+    Heard,
+    types::{Body, Broadcast, Payload, Room, Target},
     wire::{
         Cursor, Format, MAX_MESSAGE_BYTES, MAX_NODE_ID_BYTES, Rejected, WireError, Writer,
         msgpack::{self, Token},
@@ -114,35 +115,29 @@ fn is_same(a: &Target, b: &Target) -> bool {
 
 /// Reads a broadcast. None: it is for another namespace, or of this node itself; then its packet
 /// is not decoded.
-pub(super) fn read(
-    payload: &[u8],
-    namespace: &str,
+pub(super) fn read<'a>(
+    payload: &'a [u8],
+    namespace: &'a str,
     node: &str,
     opts: &LastOpts,
-) -> Result<Option<Message>, WireError> {
+) -> Result<Option<Heard<'a>>, WireError> {
     if let Some((sender, rest)) = begin(payload) {
         if sender == node {
             return Ok(None);
         }
         if let Some((target, data)) = read_usual(payload, sender, rest, namespace, opts) {
-            return Ok(Some(message(
-                namespace,
-                sender.to_owned(),
-                target,
-                data,
-                None,
-            )));
+            return Ok(Some(heard(namespace, sender, target, data, None)));
         }
     }
     read_any(payload, namespace, opts)
 }
 
 /// Reads a broadcast however it is written.
-fn read_any(
-    payload: &[u8],
-    namespace: &str,
+fn read_any<'a>(
+    payload: &'a [u8],
+    namespace: &'a str,
     opts: &LastOpts,
-) -> Result<Option<Message>, WireError> {
+) -> Result<Option<Heard<'a>>, WireError> {
     let mut cursor = Cursor::of_msgpack(payload)?;
     let (mut sender, mut packet, mut target) = (None, None, None);
     let mut index = 0;
@@ -168,7 +163,7 @@ fn read_any(
     if meant != Some(namespace) {
         return Ok(None);
     }
-    Ok(Some(message(
+    Ok(Some(heard(
         namespace,
         sender,
         target,
@@ -206,16 +201,16 @@ fn read_usual(
     Some((target, data))
 }
 
-fn message(
-    namespace: &str,
-    sender: String,
+fn heard<'a>(
+    namespace: &'a str,
+    sender: impl Into<Cow<'a, str>>,
     target: Target,
     data: Payload,
     packet_id: Option<String>,
-) -> Message {
-    Message {
-        namespace: namespace.to_owned(),
-        sender,
+) -> Heard<'a> {
+    Heard {
+        namespace: namespace.into(),
+        sender: sender.into(),
         recipient: None,
         body: Body::Broadcast(Broadcast {
             target,
@@ -226,15 +221,18 @@ fn message(
     }
 }
 
+/// Written over `out`.
 pub(super) fn write(
     sender: &str,
     namespace: &str,
     broadcast: &Broadcast,
     opts: &LastOpts,
-) -> Result<Vec<u8>, Rejected> {
+    out: &mut Vec<u8>,
+) -> Result<(), Rejected> {
     let data = &broadcast.data;
     let attached: usize = data.parts().iter().map(Vec::len).sum();
-    let mut writer = Writer::new(Format::Msgpack, data.json.len() + attached + OVERHEAD_BYTES);
+    let mut writer = Writer::again(Format::Msgpack, mem::take(out));
+    writer.reserve(data.json.len() + attached + OVERHEAD_BYTES);
     writer.array(3);
     writer.text(sender);
     match broadcast.packet_id.as_deref() {
@@ -248,7 +246,8 @@ pub(super) fn write(
     }
     opts.write(&broadcast.target, &mut writer)?;
     writer.end_array();
-    writer.finish()
+    *out = writer.finish()?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -271,20 +270,29 @@ mod tests {
             packet_id: None,
             request: None,
         };
-        write("them", "/chat", &broadcast, &LastOpts::default()).unwrap()
+        let mut written = Vec::new();
+        write(
+            "them",
+            "/chat",
+            &broadcast,
+            &LastOpts::default(),
+            &mut written,
+        )
+        .unwrap();
+        written
     }
 
-    fn usual(payload: &[u8]) -> Option<Message> {
+    fn usual(payload: &[u8]) -> Option<Heard<'_>> {
         let (sender, rest) = begin(payload)?;
         let opts = LastOpts::default();
         let (target, data) = read_usual(payload, sender, rest, "/chat", &opts)?;
-        Some(message("/chat", sender.to_owned(), target, data, None))
+        Some(heard("/chat", sender, target, data, None))
     }
 
     #[test]
     fn what_is_read_the_usual_way_is_what_is_read_any_way() {
         let payload = written();
-        let shown = |message: &Message| format!("{message:?}");
+        let shown = |message: &Heard<'_>| format!("{message:?}");
         let check = |payload: &[u8]| {
             let Some(quickly) = usual(payload) else {
                 return false;

@@ -25,15 +25,16 @@ impl Channels {
     }
 
     fn broadcasts(&self, namespace: &str) -> String {
-        // Once for each message: faster than `format!`.
-        [&self.prefix, "#", namespace, "#"].concat()
+        format!("{}#{namespace}#", self.prefix)
     }
 
-    /// Broadcasts to exactly one room have a channel of their own.
-    pub(super) fn broadcast(&self, namespace: &str, target: &Target) -> String {
-        match target.rooms.as_slice() {
-            [room] => [&self.prefix, "#", namespace, "#", &room_name(room), "#"].concat(),
-            _ => self.broadcasts(namespace),
+    /// Broadcasts to exactly one room have a channel of their own. Written over `channel`.
+    pub(super) fn broadcast(&self, namespace: &str, target: &Target, channel: &mut String) {
+        channel.clear();
+        let mut put = |parts: &[&str]| parts.iter().for_each(|part| channel.push_str(part));
+        put(&[&self.prefix, "#", namespace, "#"]);
+        if let [room] = target.rooms.as_slice() {
+            put(&[&room_name(room), "#"]);
         }
     }
 

@@ -54,35 +54,37 @@ impl Writer {
         self.channels.request(namespace)
     }
 
-    pub(super) fn publication(&self, message: MessageRef<'_>) -> Result<Publication, Rejected> {
+    pub(super) fn write(
+        &self,
+        message: MessageRef<'_>,
+        out: &mut Publication,
+    ) -> Result<(), Rejected> {
         let namespace = message.namespace;
-        Ok(match message.body {
-            Body::Broadcast(broadcast) if broadcast.request.is_none() => Publication {
-                channel: self.channels.broadcast(namespace, &broadcast.target),
-                payload: broadcast::write(message.sender, namespace, broadcast, &self.opts)?,
-            },
+        (out.channel, out.payload) = match message.body {
+            Body::Broadcast(broadcast) if broadcast.request.is_none() => {
+                // There are many of these.
+                let sender = message.sender;
+                broadcast::write(sender, namespace, broadcast, &self.opts, &mut out.payload)?;
+                self.channels
+                    .broadcast(namespace, &broadcast.target, &mut out.channel);
+                return Ok(());
+            }
             Body::Broadcast(_)
             | Body::SocketsJoin(_)
             | Body::SocketsLeave(_)
             | Body::DisconnectSockets(_)
             | Body::FetchSockets(_)
             | Body::FetchRooms(_)
-            | Body::ServerEvent(_) => Publication {
-                channel: self.channels.request(namespace),
-                payload: request::write(message)?,
-            },
-            _ if !response::has_form(message.body) => Publication {
-                channel: self.channels.own(namespace),
-                payload: envelope::write(message)?,
-            },
+            | Body::ServerEvent(_) => (self.channels.request(namespace), request::write(message)?),
+            _ if !response::has_form(message.body) => {
+                (self.channels.own(namespace), envelope::write(message)?)
+            }
             _ => {
                 let (channel, specific) = self.channels.response(namespace, message.recipient);
-                Publication {
-                    channel,
-                    payload: response::write(message, !specific)?,
-                }
+                (channel, response::write(message, !specific)?)
             }
-        })
+        };
+        Ok(())
     }
 }
 
@@ -138,12 +140,12 @@ impl Reader {
         places.filter(is_for_somebody).collect()
     }
 
-    pub(super) fn read(
+    pub(super) fn read<'a>(
         &self,
-        places: &[&Place],
-        payload: &[u8],
+        places: &[&'a Place],
+        payload: &'a [u8],
         local: &impl Local,
-    ) -> Result<Decoded, WireError> {
+    ) -> Result<Decoded<'a>, WireError> {
         for place in places {
             let decoded = self.read_at(place, payload, local)?;
             if decoded.message.is_some() {
@@ -153,12 +155,12 @@ impl Reader {
         Ok(Decoded::default())
     }
 
-    fn read_at(
+    fn read_at<'a>(
         &self,
-        place: &Place,
-        payload: &[u8],
+        place: &'a Place,
+        payload: &'a [u8],
         local: &impl Local,
-    ) -> Result<Decoded, WireError> {
+    ) -> Result<Decoded<'a>, WireError> {
         match place {
             Place::Broadcasts { namespace, .. } => {
                 broadcast::read(payload, namespace, &self.node, &self.opts).map(Decoded::from)

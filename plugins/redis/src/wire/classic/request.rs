@@ -111,7 +111,7 @@ pub(super) fn read(
     node: &str,
     channels: &Channels,
     local: &impl Local,
-) -> Result<Decoded> {
+) -> Result<Decoded<'static>> {
     let members = Members::of(payload)?;
     if members.sender == node {
         return Ok(Decoded::default());
@@ -183,7 +183,7 @@ fn read_old(
     namespace: &str,
     channels: &Channels,
     local: &impl Local,
-) -> Result<Decoded> {
+) -> Result<Decoded<'static>> {
     let mut sid = members.sid.ok_or(WireError::Missing("opts"))?;
     let socket = Room::Text(sid.text("sid")?.into_owned());
     if !local.has_room(namespace, &socket) {
@@ -221,7 +221,7 @@ fn read_old(
         None => None,
     };
     Ok(Decoded {
-        message: Some(message(namespace, members.sender.clone(), body)),
+        message: Some(message(namespace, members.sender.clone(), body).into()),
         reply,
     })
 }

@@ -36,11 +36,14 @@ impl Writer {
         self.channels.main(namespace)
     }
 
-    pub(super) fn publication(&self, message: MessageRef<'_>) -> Result<Publication, Rejected> {
-        Ok(Publication {
-            channel: self.channels.of(message),
-            payload: envelope::write(message)?,
-        })
+    pub(super) fn write(
+        &self,
+        message: MessageRef<'_>,
+        out: &mut Publication,
+    ) -> Result<(), Rejected> {
+        out.payload = envelope::write(message)?;
+        out.channel = self.channels.of(message);
+        Ok(())
     }
 }
 
