@@ -8,7 +8,7 @@
 //!
 //! How events get here, and waiting for them, is the business of each capability.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 
 /// Faults over the same first event, before events are handed out one at a time to find the one
 /// that kills the plugin.
@@ -90,24 +90,32 @@ impl<T: Clone + Lagged> HandOut<T> {
     /// Hands out the next events that are not handed out yet: at most `max_events` and at most
     /// `max_bytes`, but one event if there is one, whatever its size.
     pub(crate) fn take(&mut self, max_events: usize, max_bytes: usize) -> Vec<T> {
-        if self.is_holding_back() {
-            return Vec::new();
-        }
+        self.hand_out(max_events, max_bytes).cloned().collect()
+    }
+
+    /// The same, to look at: there are many of them, and a copy of each costs more than what is
+    /// made of it.
+    pub(crate) fn hand_out(&mut self, max_events: usize, max_bytes: usize) -> HandedOut<'_, T> {
         let max_events = match self.suspects {
+            _ if self.is_holding_back() => 0,
             0 => max_events.max(1),
             _ => 1,
         };
-        let mut bytes = 0_usize;
-        let mut out = Vec::new();
-        for (event, size) in self.events.iter().skip(self.taken).take(max_events) {
-            bytes = bytes.saturating_add(*size);
-            if bytes > max_bytes && !out.is_empty() {
+        let (mut count, mut bytes) = (0, 0_usize);
+        for (_, size) in self.events.range(self.taken..).take(max_events) {
+            let more = bytes.saturating_add(*size);
+            if more > max_bytes && count > 0 {
                 break;
             }
-            out.push(event.clone());
+            bytes = more;
+            count += 1;
         }
-        self.taken += out.len();
-        out
+        let first = self.taken;
+        self.taken += count;
+        HandedOut {
+            events: self.events.range(first..self.taken),
+            bytes,
+        }
     }
 
     /// An event is handed out alone: there is nothing more until it is committed or rolled back.
@@ -154,6 +162,34 @@ impl<T: Clone + Lagged> HandOut<T> {
         Some(std::mem::replace(event, T::lagged(1)))
     }
 }
+
+/// Events that are handed out, in their order.
+#[derive(Debug)]
+pub(crate) struct HandedOut<'a, T> {
+    events: vec_deque::Iter<'a, (T, usize)>,
+    bytes: usize,
+}
+
+impl<T> HandedOut<'_, T> {
+    /// How many bytes they have together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl<'a, T> Iterator for HandedOut<'a, T> {
+    type Item = &'a T;
+
+    fn next(&mut self) -> Option<&'a T> {
+        self.events.next().map(|(event, _)| event)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.events.size_hint()
+    }
+}
+
+impl<T> ExactSizeIterator for HandedOut<'_, T> {}
 
 #[cfg(test)]
 mod tests {

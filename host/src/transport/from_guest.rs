@@ -17,19 +17,29 @@ use crate::{
 };
 
 /// Converts the events of one poll.
-pub(super) fn events(events: Vec<guest::Event>) -> Vec<Event> {
-    let mut all = Vec::with_capacity(events.iter().map(count).sum());
+pub(super) fn events(events: Vec<guest::Event>) -> Taken {
+    let mut taken = Taken {
+        events: Vec::with_capacity(events.iter().map(count).sum()),
+        odd: None,
+    };
     let mut shared = Shared::default();
     for event in events {
         match event {
-            guest::Event::Messages(received) => all.extend(shared.messages(received)),
-            guest::Event::NodeLeft(node) => all.push(Event::NodeLeft(node.into())),
+            guest::Event::Messages(received) => shared.messages(received, &mut taken),
+            guest::Event::NodeLeft(node) => taken.events.push(Event::NodeLeft(node.into())),
             guest::Event::Lagged(guest::Lag { missed, reason }) => {
-                all.push(Event::Lagged { missed, reason });
+                taken.events.push(Event::Lagged { missed, reason });
             }
         }
     }
-    all
+    taken
+}
+
+/// What a poll brought.
+pub(super) struct Taken {
+    pub(super) events: Vec<Event>,
+    /// So many offsets stood beside so many messages. Nobody knows whose they are.
+    pub(super) odd: Option<(usize, usize)>,
 }
 
 fn count(event: &guest::Event) -> usize {
@@ -47,8 +57,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// A plugin may give fewer offsets than messages; the others have none.
-    fn messages(&mut self, received: guest::Received) -> impl Iterator<Item = Event> + use<> {
+    fn messages(&mut self, received: guest::Received, taken: &mut Taken) {
         let guest::Received { run, offsets } = received;
         let namespace = match &self.namespace {
             Some(known) if known.as_str() == run.namespace => known.clone(),
@@ -58,16 +67,25 @@ impl Shared {
             Some(known) if known.as_str() == run.sender => known.clone(),
             _ => self.sender.insert(run.sender.into()).clone(),
         };
-        let mut offsets = offsets.into_iter();
-        run.messages.into_iter().map(move |message| {
+        let counts = (offsets.len(), run.messages.len());
+        let is_odd = counts.0 != 0 && counts.0 != counts.1;
+        if is_odd {
+            taken.odd = Some(counts);
+        }
+        let mut offsets = match is_odd {
+            true => Vec::new().into_iter(),
+            false => offsets.into_iter(),
+        };
+        taken.events.extend(run.messages.into_iter().map(|message| {
             let message = Message {
                 namespace: namespace.clone(),
                 sender: sender.clone(),
                 recipient: message.recipient.map(NodeId::from),
                 body: body(message.body),
             };
-            Event::Message(message, offsets.next().map(Offset::from))
-        })
+            let offset = offsets.next().filter(|offset| !offset.is_empty());
+            Event::Message(message, offset.map(Offset::from))
+        }));
     }
 }
 
@@ -270,25 +288,32 @@ mod tests {
     }
 
     #[test]
-    fn a_run_becomes_its_messages_whatever_offsets_stand_beside_them() {
-        let shown = events(vec![
+    fn a_run_becomes_its_messages_with_offsets_only_if_each_has_one() {
+        let taken = events(vec![
             run("a", 2, &["1", "2"]),
-            run("a", 0, &["3"]),
+            run("a", 0, &[]),
             guest::Event::NodeLeft("a".to_owned()),
-            run("b", 2, &["4"]),
-            run("b", 1, &["5", "6"]),
+            run("b", 1, &[]),
+            run("b", 2, &["", "3"]),
         ]);
-        let shown: Vec<_> = shown
-            .iter()
-            .map(|event| match event {
+        let shown = |taken: &Taken| -> Vec<String> {
+            let one = |event: &Event| match event {
                 Event::Message(message, offset) => {
                     let offset = offset.as_ref().map_or("", Offset::as_str);
                     format!("{}{}{offset}", message.namespace, message.sender)
                 }
                 other => format!("{other:?}"),
-            })
-            .collect();
+            };
+            taken.events.iter().map(one).collect()
+        };
         let left = format!("{:?}", Event::NodeLeft("a".into()));
-        assert_eq!(shown, ["/a1", "/a2", &left, "/b4", "/b", "/b5"]);
+        assert_eq!(shown(&taken), ["/a1", "/a2", &left, "/b", "/b", "/b3"]);
+        assert_eq!(taken.odd, None);
+
+        for (messages, offsets) in [(2, &["4"][..]), (1, &["5", "6"]), (0, &["7"])] {
+            let taken = events(vec![run("c", messages, offsets)]);
+            assert_eq!(shown(&taken), vec!["/c"; messages]);
+            assert_eq!(taken.odd, Some((offsets.len(), messages)));
+        }
     }
 }

@@ -11,7 +11,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    from_guest,
+    from_guest::{self, Taken},
     instance::{Away, Candidate, Live},
     keeper::Keeper,
     node::PluginState,
@@ -117,6 +117,7 @@ impl PluginSubscriber {
             keeper: Keeper::new(plugin, Role::Subscriber).starting(),
             namespaces: BTreeSet::new(),
             resume_from: None,
+            has_told: false,
         });
         if let Err(away) = worker.live().await {
             first_open(name, away)?;
@@ -315,6 +316,8 @@ struct Worker {
     namespaces: BTreeSet<String>,
     /// Offset of the last event that the host has taken.
     resume_from: Option<Offset>,
+    /// The log knows that its offsets are odd.
+    has_told: bool,
 }
 
 impl Worker {
@@ -384,7 +387,8 @@ impl Worker {
         match polled {
             Ok(Ok(events)) => {
                 self.keeper.returned(true);
-                let events = from_guest::events(events);
+                let Taken { events, odd } = from_guest::events(events);
+                self.told_of(odd);
                 let last = events.iter().rev().find_map(|event| match event {
                     Event::Message(_, offset) => offset.clone(),
                     _ => None,
@@ -402,6 +406,18 @@ impl Worker {
                 self.keeper.died(&fault);
                 Err(Failure::Faulted(fault.to_string()))
             }
+        }
+    }
+
+    /// A broken promise that can be borne is told once.
+    fn told_of(&mut self, odd: Option<(usize, usize)>) {
+        if let Some((offsets, messages)) = odd
+            && !mem::replace(&mut self.has_told, true)
+        {
+            tracing::warn!(
+                "the transport plugin gave {offsets} offsets for {messages} messages that \
+                 arrived; that is its fault, and they are taken for messages without offsets"
+            );
         }
     }
 

@@ -145,9 +145,9 @@ class Subscriber(exports.Subscriber):
             return [Event_Lagged(Lag(missed=None, reason=why))]
 
     def for_us(self, run):
-        is_ours = lambda message: message.recipient in (None, self.node)
         served = run.messages if run.namespace in self.namespaces else []
-        return messages.Run(run.namespace, run.sender, list(filter(is_ours, served)))
+        ours = [message for message in served if message.recipient in (None, self.node)]
+        return messages.Run(run.namespace, run.sender, ours)
 
     def close(self):
         self.subscription.close()

@@ -86,15 +86,15 @@ impl FromIterator<Message> for Batch {
                 recipient,
                 body,
             } = message;
-            let outgoing = wit::Message { recipient, body };
+            let message = wit::Message { recipient, body };
             match runs.last_mut() {
                 Some(run) if run.namespace == namespace && run.sender == sender => {
-                    run.messages.push(outgoing);
+                    run.messages.push(message);
                 }
                 _ => runs.push(Run {
                     namespace,
                     sender,
-                    messages: vec![outgoing],
+                    messages: vec![message],
                 }),
             }
         }

@@ -69,7 +69,7 @@ impl Events {
     /// Adds an event.
     pub fn push(&mut self, event: Event) {
         match event {
-            Event::Message(Received { message, offset }) => self.message(message, offset),
+            Event::Message(Received { message, offset }) => self.push_message(message, offset),
             Event::NodeLeft(node) => self.0.push(border::Event::NodeLeft(node)),
             Event::Lagged(lag) => self.0.push(border::Event::Lagged(lag)),
         }
@@ -77,7 +77,7 @@ impl Events {
 
     /// Adds a message, see [`Received`]. Its names are kept only if they are not those of the one
     /// before.
-    pub fn message<'a>(&mut self, message: impl Into<Heard<'a>>, offset: Option<String>) {
+    pub fn push_message<'a>(&mut self, message: impl Into<Heard<'a>>, offset: Option<String>) {
         let Heard {
             namespace,
             sender,

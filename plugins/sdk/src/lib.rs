@@ -82,6 +82,7 @@ pub use wit::lifecycle::{Config, Failure, Membership, OpenFailure, TransportInfo
 /// What nodes tell each other, and what a subscriber reports.
 pub mod types {
     pub use crate::bindings::exports::switchboard::transport::subscriber::Lag;
+    pub use crate::bindings::switchboard::transport::messages::Message as RunMessage;
     pub use crate::bindings::switchboard::transport::messages::*;
     pub use crate::bindings::with_recovery::exports::switchboard::transport::recovery::{
         Missed, Restored, Session,

@@ -8,14 +8,14 @@ use wasmtime::component::Resource;
 use super::{
     Reader, Redis, RedisError, RedisPermit, Subscription,
     pipeline::{Node, Reply},
-    subscription::{EntryId, Kind, RedisEvent, Start},
+    subscription::{EntryId, Kind, RedisEvent, Source, Start},
 };
 use crate::{
     bindings::switchboard::redis::redis::{
         self, Error, Event, Kind as GuestKind, Lag, Messages, Node as GuestNode,
         Reply as GuestReply, StreamEntry, StreamStart,
     },
-    capabilities::HasCapabilities,
+    capabilities::{HasCapabilities, handout::HandedOut},
     runtime::GuestState,
 };
 
@@ -268,13 +268,10 @@ impl<X: HasCapabilities> redis::HostSubscription for GuestState<X> {
         let wake = &capabilities.wake;
         let taken = tokio::select! {
             biased;
-            taken = subscription.next(timeout, max_events, max_bytes) => taken,
+            taken = subscription.next(timeout, max_events, max_bytes, runs) => taken,
             () = wake.wanted() => return Ok(Ok(Vec::new())),
         };
-        Ok(match taken {
-            Ok(events) => Ok(runs(events)),
-            Err(error) => Err(Error::from(&error)),
-        })
+        Ok(taken.map_err(|error| Error::from(&error)))
     }
 
     async fn close(&mut self, subscription: Resource<SubscriptionHandle>) -> wasmtime::Result<()> {
@@ -325,49 +322,55 @@ impl From<Kind> for GuestKind {
 
 /// Messages of the same kind and channel that follow each other become one event: names cross the
 /// border once, and the guest looks them up once.
-fn runs(events: Vec<RedisEvent>) -> Vec<Event> {
+fn runs(events: HandedOut<'_, RedisEvent>) -> Vec<Event> {
+    // For the first run of more than one: mostly all of them, and more than they need.
+    let mut room = Some((events.len(), events.bytes()));
     let mut runs: Vec<Event> = Vec::new();
-    let mut open: Option<(Kind, Option<Bytes>, Bytes)> = None;
+    let mut open: Option<&Arc<Source>> = None;
     for event in events {
         match event {
-            RedisEvent::Message {
-                kind,
-                pattern,
-                channel,
-                payload,
-            } => {
-                let name = (kind, pattern, channel);
+            RedisEvent::Message { source, payload } => {
                 // A payload is shorter than the connection's limit.
                 let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
                 match runs.last_mut() {
-                    Some(Event::Messages(run)) if open.as_ref() == Some(&name) => {
-                        run.payloads.extend_from_slice(&payload);
+                    Some(Event::Messages(run))
+                        if open.is_some_and(|open| is_same(open, source)) =>
+                    {
+                        if let Some((messages, bytes)) = room.take() {
+                            run.lengths.reserve(messages);
+                            run.payloads.reserve(bytes);
+                        }
+                        run.payloads.extend_from_slice(payload);
                         run.lengths.push(length);
                     }
                     _ => {
                         runs.push(Event::Messages(Messages {
-                            kind: kind.into(),
-                            channel: text(&name.2),
-                            pattern: name.1.as_ref().map(text),
-                            payloads: Vec::from(payload),
+                            kind: source.kind.into(),
+                            channel: text(&source.channel),
+                            pattern: source.pattern.as_ref().map(text),
+                            payloads: payload.to_vec(),
                             lengths: vec![length],
                         }));
-                        open = Some(name);
+                        open = Some(source);
                     }
                 }
             }
             RedisEvent::Entry(entry) => runs.push(Event::Entry(StreamEntry {
                 stream: entry.stream.to_string(),
                 id: entry.id.to_string(),
-                fields: entry.into_fields().into(),
+                fields: entry.fields_written().to_vec(),
             })),
             RedisEvent::Lagged { missed, reason } => runs.push(Event::Lagged(Lag {
-                missed,
+                missed: *missed,
                 reason: reason.to_string(),
             })),
         }
     }
     runs
+}
+
+fn is_same(a: &Arc<Source>, b: &Arc<Source>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
 }
 
 impl From<Reply> for GuestReply {

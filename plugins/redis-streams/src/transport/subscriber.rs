@@ -175,7 +175,7 @@ impl In {
         let names = self.streams.all();
         let index = names.iter().position(|name| name == stream);
         match self.entries.read(index.unwrap_or(names.len()), &parts) {
-            Ok(Some(message)) => events.message(message, Some(id.clone())),
+            Ok(Some(message)) => events.push_message(message, Some(id.clone())),
             Ok(None) => {}
             Err(error) => {
                 let what = format!("the entry {id} of the stream {stream:?}");

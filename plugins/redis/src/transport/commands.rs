@@ -1,5 +1,7 @@
 //! Publications as the commands that publish them.
 
+use std::borrow::Cow;
+
 use switchboard_plugin::redis::{Client, Error, Reply, write_command};
 
 use crate::wire::Publication;
@@ -33,8 +35,9 @@ impl Commands {
         write_command(&[self.name, channel.as_bytes(), payload], &mut self.bytes);
         if self.ends.is_empty() {
             // Those that follow are mostly like the first.
-            let more = self.bytes.len().saturating_mul(self.expected);
-            self.bytes.reserve(more.min(MAX_EXPECTED_BYTES));
+            let others = self.expected.saturating_sub(1);
+            let more = self.bytes.len().saturating_mul(others);
+            self.bytes.reserve_exact(more.min(MAX_EXPECTED_BYTES));
         }
         self.ends.push(self.bytes.len());
     }
@@ -44,16 +47,26 @@ impl Commands {
     }
 
     pub(super) fn each(&self) -> Vec<&[u8]> {
-        let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        let command = |(begin, end): (usize, &usize)| self.bytes.get(begin..*end);
-        begins.zip(&self.ends).filter_map(command).collect()
+        let mut rest = &self.bytes[..];
+        let mut begin = 0;
+        let each = self.ends.iter().map(|&end| {
+            let (command, more) = rest.split_at(end - begin);
+            (rest, begin) = (more, end);
+            command
+        });
+        each.collect()
     }
 
     /// Publishes all of them, or `some`, in order and in one round trip.
     pub(super) fn publish(&self, client: &Client, some: &[&[u8]]) -> Result<Vec<Reply>, Error> {
+        client.pipeline_written(&self.written(some))
+    }
+
+    /// Only a part of them has to be copied.
+    fn written(&self, some: &[&[u8]]) -> Cow<'_, [u8]> {
         match some.len() == self.len() {
-            true => client.pipeline_written(&self.bytes),
-            false => client.pipeline_written(&some.concat()),
+            true => Cow::Borrowed(&self.bytes),
+            false => Cow::Owned(some.concat()),
         }
     }
 }
@@ -75,9 +88,28 @@ mod tests {
                 let channel = "io#/#".to_owned();
                 commands.push(&Publication { channel, payload });
             }
-            assert_eq!(commands.each(), expected);
-            assert_eq!(commands.bytes, expected.concat());
-            assert_eq!(commands.len(), 3);
+            let each = commands.each();
+            assert_eq!(each, expected);
+            assert_eq!(*commands.written(&each), expected.concat());
+            assert_eq!(*commands.written(&each[1..]), expected[1..].concat());
+            assert_eq!(
+                *commands.written(&[each[0], each[2]]),
+                [each[0], each[2]].concat()
+            );
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_what_is_expected_and_no_more() {
+        let publication = Publication {
+            channel: "c".to_owned(),
+            payload: vec![0; 10_000],
+        };
+        for (expected, at_least, below) in [(1, 10_000, 11_000), (4, 40_000, 41_000)] {
+            let mut commands = Commands::new(false, expected);
+            commands.push(&publication);
+            let room = commands.bytes.capacity();
+            assert!((at_least..below).contains(&room), "{room} for {expected}");
         }
     }
 }

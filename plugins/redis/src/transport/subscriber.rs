@@ -97,7 +97,7 @@ impl Subscriber for In {
                             Ok(Decoded { message, reply }) => {
                                 if let Some(message) = message {
                                     server.joins |= matches!(message.body, Body::SocketsJoin(_));
-                                    events.message(message, None);
+                                    events.push_message(message, None);
                                 }
                                 replies.extend(reply);
                             }

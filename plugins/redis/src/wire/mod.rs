@@ -123,7 +123,8 @@ impl Encoder {
         }
     }
 
-    /// What is to be published for one message, written over `out`, whose memory is used again.
+    /// What is to be published for one message, written over `out`, whose memory is used again where
+    /// that matters.
     ///
     /// # Errors
     /// When it can never go; what `out` holds then has no meaning.

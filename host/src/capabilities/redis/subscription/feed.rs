@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     Core, RedisEvent, State,
     names::{Home, Key, Kind},
-    push::{self, LastNames, Push},
+    push::{self, LastSource, Push},
 };
 use crate::capabilities::redis::{
     backoff::{Backoff, STABLE_AFTER},
@@ -99,7 +99,7 @@ struct Feed<'a> {
     /// Commands that are not confirmed, oldest first.
     sent: VecDeque<Sent>,
     out: BytesMut,
-    last: LastNames,
+    last: LastSource,
 }
 
 struct OnWire {
@@ -124,7 +124,7 @@ impl<'a> Feed<'a> {
             names: HashMap::new(),
             sent: VecDeque::new(),
             out: BytesMut::new(),
-            last: LastNames::default(),
+            last: LastSource::default(),
         }
     }
 
@@ -284,17 +284,12 @@ impl<'a> Feed<'a> {
                     continue;
                 }
                 let bytes = found.payload.len();
-                let (kind, pattern, channel) = self.last.of(found);
+                let source = self.last.of(found);
                 let mut payload = read.buffer.split_to(len).freeze();
                 // It ends the reply, before the last line break.
                 payload.truncate(len - 2);
                 payload.advance(len - 2 - bytes);
-                state.push(RedisEvent::Message {
-                    kind,
-                    pattern,
-                    channel,
-                    payload,
-                });
+                state.push(RedisEvent::Message { source, payload });
                 has_news = true;
                 continue;
             }

@@ -48,13 +48,16 @@ impl Ignored {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capabilities::redis::subscription::Kind;
+    use crate::capabilities::redis::subscription::{Kind, Source};
 
     fn message(payload: &'static str) -> RedisEvent {
-        RedisEvent::Message {
+        let source = Source {
             kind: Kind::Channel,
             pattern: None,
             channel: "c".into(),
+        };
+        RedisEvent::Message {
+            source: source.into(),
             payload: payload.into(),
         }
     }

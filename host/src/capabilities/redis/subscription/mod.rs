@@ -46,7 +46,7 @@ use super::{
     status::SubscriptionStatus,
     trouble::Trouble,
 };
-use crate::capabilities::handout::{HandOut, Lagged, Rollback};
+use crate::capabilities::handout::{HandOut, HandedOut, Lagged, Rollback};
 
 /// Longest name of a channel, pattern or stream, in bytes.
 const MAX_NAME_BYTES: usize = 64 << 10;
@@ -65,10 +65,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RedisEvent {
     Message {
-        kind: Kind,
-        /// Which pattern matched.
-        pattern: Option<Bytes>,
-        channel: Bytes,
+        source: Arc<Source>,
         payload: Bytes,
     },
     Entry(StreamEntry),
@@ -76,6 +73,21 @@ pub(crate) enum RedisEvent {
         missed: Option<u32>,
         reason: Arc<str>,
     },
+}
+
+/// Where a message came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) kind: Kind,
+    /// Which pattern matched.
+    pub(crate) pattern: Option<Bytes>,
+    pub(crate) channel: Bytes,
+}
+
+impl Source {
+    fn len(&self) -> usize {
+        self.pattern.as_ref().map_or(0, Bytes::len) + self.channel.len()
+    }
 }
 
 impl From<StreamEntry> for RedisEvent {
@@ -87,12 +99,7 @@ impl From<StreamEntry> for RedisEvent {
 impl RedisEvent {
     fn size(&self) -> usize {
         let bytes = match self {
-            Self::Message {
-                pattern,
-                channel,
-                payload,
-                ..
-            } => pattern.as_ref().map_or(0, Bytes::len) + channel.len() + payload.len(),
+            Self::Message { source, payload } => source.len() + payload.len(),
             Self::Entry(entry) => entry.len(),
             Self::Lagged { reason, .. } => reason.len(),
         };
@@ -430,12 +437,13 @@ impl Subscription {
     /// # Errors
     /// [`RedisError::Unavailable`] when time is up, nothing is there, and Redis has been away for
     /// more than a second.
-    pub(crate) async fn next(
+    pub(crate) async fn next<R: Default>(
         &self,
         wait: Duration,
         max_events: usize,
         max_bytes: usize,
-    ) -> Result<Vec<RedisEvent>, RedisError> {
+        read: impl Fn(HandedOut<'_, RedisEvent>) -> R,
+    ) -> Result<R, RedisError> {
         let core = &self.0.core;
         let until = Instant::now() + wait.min(MAX_WAIT);
         loop {
@@ -445,9 +453,10 @@ impl Subscription {
             arrived.as_mut().enable();
             {
                 let mut state = core.lock();
-                let events = state.queue.take(max_events, max_bytes);
-                if !events.is_empty() || state.queue.is_holding_back() {
-                    return Ok(events);
+                let is_holding_back = state.queue.is_holding_back();
+                let events = state.queue.hand_out(max_events, max_bytes);
+                if events.len() > 0 || is_holding_back {
+                    return Ok(read(events));
                 }
             }
             if timeout_at(until, arrived).await.is_err() {
@@ -456,7 +465,7 @@ impl Subscription {
                     Some((since, trouble)) if since.elapsed() >= TROUBLE_AFTER => {
                         Err(unavailable(trouble))
                     }
-                    _ => Ok(Vec::new()),
+                    _ => Ok(R::default()),
                 };
             }
         }

@@ -1,9 +1,11 @@
 //! What Redis sends on a connection with subscriptions, read: messages quickly ([`find`]), the rest
 //! by the general way ([`read`]).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::names::Kind;
+use super::{Source, names::Kind};
 use crate::capabilities::redis::{
     trouble::Trouble,
     wire::{self, Value},
@@ -28,23 +30,25 @@ pub(super) struct Found<'a> {
     pub(super) payload: &'a [u8],
 }
 
-/// The names of the last message. Most have the same ones, which are not copied again.
+/// Where the last message came from. Most come from the same place, which is not copied again.
 #[derive(Debug, Default)]
-pub(super) struct LastNames {
-    pattern: Option<Bytes>,
-    channel: Bytes,
-}
+pub(super) struct LastSource(Option<Arc<Source>>);
 
-impl LastNames {
-    /// Those of a message, as an event has them.
-    pub(super) fn of(&mut self, found: Found<'_>) -> (Kind, Option<Bytes>, Bytes) {
-        if self.channel != found.channel {
-            self.channel = Bytes::copy_from_slice(found.channel);
+impl LastSource {
+    /// Where this one comes from, as an event has it.
+    pub(super) fn of(&mut self, found: Found<'_>) -> Arc<Source> {
+        let is_known = |last: &Arc<Source>| {
+            (last.kind, last.pattern.as_deref(), &*last.channel)
+                == (found.kind, found.pattern, found.channel)
+        };
+        match &self.0 {
+            Some(last) if is_known(last) => Arc::clone(last),
+            _ => Arc::clone(self.0.insert(Arc::new(Source {
+                kind: found.kind,
+                pattern: found.pattern.map(Bytes::copy_from_slice),
+                channel: Bytes::copy_from_slice(found.channel),
+            }))),
         }
-        if self.pattern.as_deref() != found.pattern {
-            self.pattern = found.pattern.map(Bytes::copy_from_slice);
-        }
-        (found.kind, self.pattern.clone(), self.channel.clone())
     }
 }
 
@@ -157,19 +161,27 @@ mod tests {
         ] {
             let found = find(text.as_bytes()).unwrap();
             assert_eq!(found.payload, b"hi\r\n", "{text:?}");
-            let mut last = LastNames::default();
-            let expected = (kind, pattern.map(Bytes::from), Bytes::from("c"));
+            let mut last = LastSource::default();
+            let expected = Source {
+                kind,
+                pattern: pattern.map(Bytes::from),
+                channel: Bytes::from("c"),
+            };
             for _ in 0..2 {
                 let found = find(text.as_bytes()).unwrap();
-                assert_eq!(last.of(found), expected, "{text:?}");
+                assert_eq!(*last.of(found), expected, "{text:?}");
             }
         }
     }
 
     #[test]
     fn the_names_are_those_of_each_message() {
-        let mut last = LastNames::default();
-        let mut names = |text: &str| last.of(find(text.as_bytes()).unwrap());
+        let mut last = LastSource::default();
+        let mut names = |text: &str| {
+            let source = last.of(find(text.as_bytes()).unwrap());
+            let (pattern, channel) = (source.pattern.clone(), source.channel.clone());
+            (source.kind, pattern, channel)
+        };
         let plain = |name: &'static str| (Kind::Channel, None, Bytes::from(name));
         let in_c = "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n";
         assert_eq!(names(in_c), plain("c"));

@@ -237,7 +237,8 @@ async fn when_a_master_dies_its_replica_gets_commands_and_subscriptions() {
     eventually("channels are served, wherever they were", async || {
         let _ = run(&redis, &["PUBLISH c y"]).await;
         let wait = Duration::from_millis(100);
-        let arrived = sub.next(wait, 1000, 1 << 20).await.unwrap_or_default();
+        let arrived = sub.next(wait, 1000, 1 << 20, copied).await;
+        let arrived = arrived.unwrap_or_default();
         sub.commit();
         arrived
             .iter()

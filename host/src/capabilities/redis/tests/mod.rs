@@ -22,9 +22,10 @@ use self::server::Server;
 use super::{
     Redis, RedisError, RedisOptions, RedisPermit, RedisRights, Subscription,
     pipeline::Reply,
-    subscription::{Kind, RedisEvent},
+    subscription::{Kind, RedisEvent, Source},
     wire,
 };
+use crate::capabilities::handout::HandedOut;
 
 /// For everything that is expected to happen: long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -156,7 +157,7 @@ async fn events(from: &Subscription, count: usize) -> Vec<String> {
         );
         // Away for a while is what many of these tests are about.
         let wait = Duration::from_millis(500);
-        if let Ok(events) = from.next(wait, 1000, 1 << 20).await {
+        if let Ok(events) = from.next(wait, 1000, 1 << 20, copied).await {
             shown.extend(events.iter().map(event));
         }
         from.commit();
@@ -164,14 +165,18 @@ async fn events(from: &Subscription, count: usize) -> Vec<String> {
     shown
 }
 
+fn copied(events: HandedOut<'_, RedisEvent>) -> Vec<RedisEvent> {
+    events.cloned().collect()
+}
+
 fn event(event: &RedisEvent) -> String {
     match event {
-        RedisEvent::Message {
-            kind,
-            pattern,
-            channel,
-            payload,
-        } => {
+        RedisEvent::Message { source, payload } => {
+            let Source {
+                kind,
+                pattern,
+                channel,
+            } = &**source;
             let text = |bytes: &bytes::Bytes| String::from_utf8_lossy(bytes).into_owned();
             let pattern = pattern
                 .as_ref()

@@ -80,7 +80,7 @@ async fn a_successor_goes_on_where_the_last_instance_stopped() {
         .unwrap();
     assert_eq!(events(&first, 3).await.len(), 3);
     run(&redis, &["PUBLISH c 4"]).await.unwrap();
-    let taken = first.next(PATIENCE, 10, 1000).await.unwrap();
+    let taken = first.next(PATIENCE, 10, 1000, copied).await.unwrap();
     assert_eq!(taken.len(), 1);
     first.rollback(Rollback::Fault);
     let (second, second_opening) = redis.subscription(&anything(), "sub").unwrap();

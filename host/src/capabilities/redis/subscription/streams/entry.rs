@@ -43,11 +43,6 @@ impl StreamEntry {
     }
 
     /// The array of names and values, as it came over the wire.
-    pub(crate) fn into_fields(self) -> Bytes {
-        self.fields
-    }
-
-    /// The same, to look at.
     pub(crate) fn fields_written(&self) -> &Bytes {
         &self.fields
     }

@@ -94,7 +94,7 @@ async fn a_redis_that_is_slow_for_a_while_is_read_in_the_end() {
 
 async fn until_unavailable(sub: &Subscription) -> RedisError {
     loop {
-        if let Err(error) = sub.next(Duration::from_millis(50), 1, 1).await {
+        if let Err(error) = sub.next(Duration::from_millis(50), 1, 1, copied).await {
             return error;
         }
     }

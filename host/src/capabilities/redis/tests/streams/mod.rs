@@ -64,7 +64,8 @@ async fn until_number(sub: &Subscription, last: u32) -> Vec<Seen> {
     while !seen.contains(&Seen::Entry(last)) {
         let count = seen.len();
         assert!(Instant::now() < until, "{last} never came, after {count}");
-        let Ok(events) = sub.next(Duration::from_millis(200), 100, 1 << 20).await else {
+        let wait = Duration::from_millis(200);
+        let Ok(events) = sub.next(wait, 100, 1 << 20, copied).await else {
             continue;
         };
         sub.commit();
@@ -199,7 +200,7 @@ async fn entries_and_messages_come_in_the_order_of_their_arrival() {
         queued(&redis, sent.len() + 1).await;
         sent.push(format!("channel c: {n}"));
     }
-    let together = sub.next(PATIENCE, 100, 1 << 20).await.unwrap();
+    let together = sub.next(PATIENCE, 100, 1 << 20, copied).await.unwrap();
     assert_eq!(together.iter().map(event).collect::<Vec<_>>(), sent);
 }
 
@@ -212,15 +213,15 @@ async fn what_is_not_committed_is_handed_out_again_in_order_also_to_a_successor(
     add(&redis, "s", 1..11, "").await;
     queued(&redis, 10).await;
     let shown = |events: Vec<RedisEvent>| events.iter().map(event).collect::<Vec<_>>();
-    let taken = first.next(PATIENCE, 3, 1 << 20).await.unwrap();
+    let taken = first.next(PATIENCE, 3, 1 << 20, copied).await.unwrap();
     assert_eq!(shown(taken), expected("s", 1..4));
-    let taken = first.next(PATIENCE, 2, 1 << 20).await.unwrap();
+    let taken = first.next(PATIENCE, 2, 1 << 20, copied).await.unwrap();
     assert_eq!(shown(taken), expected("s", 4..6));
     first.rollback(Rollback::Harmless);
-    let taken = first.next(PATIENCE, 4, 1 << 20).await.unwrap();
+    let taken = first.next(PATIENCE, 4, 1 << 20, copied).await.unwrap();
     assert_eq!(shown(taken), expected("s", 1..5));
     first.commit();
-    let taken = first.next(PATIENCE, 4, 1 << 20).await.unwrap();
+    let taken = first.next(PATIENCE, 4, 1 << 20, copied).await.unwrap();
     assert_eq!(shown(taken), expected("s", 5..9));
     let (second, second_opening) = redis.subscription(&anything(), "sub").unwrap();
     first.rollback(Rollback::Fault);
