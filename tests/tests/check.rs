@@ -116,6 +116,8 @@ found! {
         "broadcast::binary_parts_arrive_in_their_places", ["00fe80"];
     excepted_rooms_that_get_events_are_found: "ignores-except" breaks
         "broadcast::an_excepted_room_gets_nothing", ["client"];
+    events_for_a_room_that_everybody_gets_are_found: "forgets-clients" breaks
+        "order::events_for_different_rooms_stay_in_order", ["a client in one room"];
     answers_that_are_forgotten_are_found: "forgets" breaks
         "requests::the_sockets_of_all_servers_are_found", ["left:", "right:"];
     answers_in_the_name_of_another_node_are_found: "impersonates" breaks

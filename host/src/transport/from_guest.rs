@@ -1,7 +1,7 @@
 //! What a plugin returned, as the cluster core's values. Texts and bytes are moved, not copied;
 //! what repeats from message to message (namespace, sender) is shared.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
@@ -38,8 +38,33 @@ pub(super) fn events(events: Vec<guest::Event>) -> Taken {
 /// What a poll brought.
 pub(super) struct Taken {
     pub(super) events: Vec<Event>,
+    /// Something that the contract does not allow, and that can be borne.
+    pub(super) odd: Option<Odd>,
+}
+
+/// How a plugin broke its promise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Odd {
     /// So many offsets stood beside so many messages. Nobody knows whose they are.
-    pub(super) odd: Option<(usize, usize)>,
+    Offsets(usize, usize),
+    /// An event for the clients of a broadcast that is not there. Nobody knows who they are.
+    Again,
+}
+
+impl fmt::Display for Odd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Offsets(offsets, messages) => write!(
+                f,
+                "gave {offsets} offsets for {messages} messages that arrived; they are taken for \
+                 messages without offsets"
+            ),
+            Self::Again => f.write_str(
+                "gave an `again` without a `broadcast` before it in its run; nobody knows for whom \
+                 it is, and it is dropped",
+            ),
+        }
+    }
 }
 
 fn count(event: &guest::Event) -> usize {
@@ -70,28 +95,56 @@ impl Shared {
         let counts = (offsets.len(), run.messages.len());
         let is_odd = counts.0 != 0 && counts.0 != counts.1;
         if is_odd {
-            taken.odd = Some(counts);
+            taken.odd = Some(Odd::Offsets(counts.0, counts.1));
         }
         let mut offsets = match is_odd {
             true => Vec::new().into_iter(),
             false => offsets.into_iter(),
         };
-        taken.events.extend(run.messages.into_iter().map(|message| {
+        // Where the last broadcast of the run stands.
+        let mut last = None;
+        for wit::MessageResult { recipient, body } in run.messages {
+            let offset = offsets.next().filter(|offset| !offset.is_empty());
+            let Some(body) = in_full(body, target_at(&taken.events, last)) else {
+                taken.odd = Some(Odd::Again);
+                continue;
+            };
+            if matches!(body, Body::Broadcast(_)) {
+                last = Some(taken.events.len());
+            }
             let message = Message {
                 namespace: namespace.clone(),
                 sender: sender.clone(),
-                recipient: message.recipient.map(NodeId::from),
-                body: body(message.body),
+                recipient: recipient.map(NodeId::from),
+                body,
             };
-            let offset = offsets.next().filter(|offset| !offset.is_empty());
-            Event::Message(message, offset.map(Offset::from))
-        }));
+            let event = Event::Message(message, offset.map(Offset::from));
+            taken.events.push(event);
+        }
     }
 }
 
-fn body(body: wit::BodyResult) -> Body {
+/// For whom the broadcast at this place is.
+fn target_at(events: &[Event], at: Option<usize>) -> Option<&Target> {
+    match events.get(at?)? {
+        Event::Message(message, _) => match &message.body {
+            Body::Broadcast(event) => Some(&event.target),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `before`: for whom the last broadcast before it in its run is. None: there is none, and it needs one.
+fn in_full(body: wit::BodyResult, before: Option<&Target>) -> Option<Body> {
     use wit::BodyResult as G;
-    match body {
+    Some(match body {
+        G::Again(data) => Body::Broadcast(Broadcast {
+            target: before?.clone(),
+            data: payload(data),
+            packet_id: None,
+            request: None,
+        }),
         G::InitialHeartbeat => Body::InitialHeartbeat,
         G::Heartbeat => Body::Heartbeat,
         G::AdapterClose => Body::AdapterClose,
@@ -178,7 +231,7 @@ fn body(body: wit::BodyResult) -> Body {
             request: request.into(),
             rooms: rooms(r),
         },
-    }
+    })
 }
 
 pub(super) fn broadcast(broadcast: wit::BroadcastResult) -> Broadcast {
@@ -313,7 +366,108 @@ mod tests {
         for (messages, offsets) in [(2, &["4"][..]), (1, &["5", "6"]), (0, &["7"])] {
             let taken = events(vec![run("c", messages, offsets)]);
             assert_eq!(shown(&taken), vec!["/c"; messages]);
-            assert_eq!(taken.odd, Some((offsets.len(), messages)));
+            assert_eq!(taken.odd, Some(Odd::Offsets(offsets.len(), messages)));
         }
+    }
+
+    fn data(json: &str) -> wit::PayloadResult {
+        wit::PayloadResult {
+            json: json.to_owned(),
+            attachments: None,
+        }
+    }
+
+    fn event(room: &str) -> wit::BodyResult {
+        wit::BodyResult::Broadcast(wit::BroadcastResult {
+            target: wit::TargetResult {
+                rooms: vec![wit::RoomResult::Text(room.to_owned())],
+                except: None,
+                volatile: true,
+                other_flags: None,
+            },
+            data: data("[\"first\"]"),
+            packet_id: Some("7".to_owned()),
+            request: Some("q".to_owned()),
+        })
+    }
+
+    fn run_of(bodies: Vec<wit::BodyResult>) -> guest::Event {
+        let offsets = (0..bodies.len()).map(|n| n.to_string()).collect();
+        let message = |body| wit::MessageResult {
+            recipient: None,
+            body,
+        };
+        guest::Event::Messages(guest::Received {
+            run: wit::RunResult {
+                namespace: "/".to_owned(),
+                sender: "a".to_owned(),
+                messages: bodies.into_iter().map(message).collect(),
+            },
+            offsets,
+        })
+    }
+
+    /// For which room, with which packet id, what, and the offset.
+    fn said(taken: &Taken) -> Vec<String> {
+        let one = |event: &Event| match event {
+            Event::Message(message, offset) => {
+                let what = match &message.body {
+                    Body::Broadcast(Broadcast {
+                        target,
+                        data,
+                        packet_id,
+                        request,
+                    }) => {
+                        assert!(target.volatile && packet_id.is_some() == request.is_some());
+                        let id = packet_id.as_deref().unwrap_or("-");
+                        format!("{:?} {id} {}", target.rooms, data.json.as_str())
+                    }
+                    other => other.name().to_owned(),
+                };
+                format!("{what} {}", offset.as_ref().map_or("", Offset::as_str))
+            }
+            other => format!("{other:?}"),
+        };
+        taken.events.iter().map(one).collect()
+    }
+
+    #[test]
+    fn one_more_event_is_for_the_clients_of_the_last_broadcast_of_its_run() {
+        let again = || wit::BodyResult::Again(data("[2]"));
+        let taken = events(vec![run_of(vec![
+            event("r"),
+            again(),
+            wit::BodyResult::Heartbeat,
+            again(),
+            event("s"),
+            again(),
+        ])]);
+        assert_eq!(taken.odd, None);
+        assert_eq!(
+            said(&taken),
+            [
+                r#"[Text("r")] 7 ["first"] 0"#,
+                r#"[Text("r")] - [2] 1"#,
+                "heartbeat 2",
+                r#"[Text("r")] - [2] 3"#,
+                r#"[Text("s")] 7 ["first"] 4"#,
+                r#"[Text("s")] - [2] 5"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn one_more_event_than_none_is_dropped_and_the_others_keep_their_offsets() {
+        let again = || wit::BodyResult::Again(data("[2]"));
+        let heartbeat = || wit::BodyResult::Heartbeat;
+        let taken = events(vec![
+            run_of(vec![event("r")]),
+            run_of(vec![heartbeat(), again(), heartbeat()]),
+        ]);
+        assert_eq!(taken.odd, Some(Odd::Again));
+        assert_eq!(
+            said(&taken),
+            [r#"[Text("r")] 7 ["first"] 0"#, "heartbeat 0", "heartbeat 2"]
+        );
     }
 }

@@ -11,7 +11,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    from_guest::{self, Taken},
+    from_guest::{self, Odd, Taken},
     instance::{Away, Candidate, Live},
     keeper::Keeper,
     node::PluginState,
@@ -410,14 +410,11 @@ impl Worker {
     }
 
     /// A broken promise that can be borne is told once.
-    fn told_of(&mut self, odd: Option<(usize, usize)>) {
-        if let Some((offsets, messages)) = odd
+    fn told_of(&mut self, odd: Option<Odd>) {
+        if let Some(odd) = odd
             && !mem::replace(&mut self.has_told, true)
         {
-            tracing::warn!(
-                "the transport plugin gave {offsets} offsets for {messages} messages that \
-                 arrived; that is its fault, and they are taken for messages without offsets"
-            );
+            tracing::warn!("the transport plugin broke its promise: it {odd}");
         }
     }
 

@@ -19,17 +19,32 @@ pub(super) fn runs<'a>(arena: &'a Bump, batch: &'a [Message]) -> Vec<wit::RunPar
         Some(wit::RunParam {
             namespace: namespace.as_str(),
             sender: sender.as_str(),
-            messages: list(arena, messages, message),
+            messages: in_a_run(arena, messages),
         })
     });
     runs.collect()
 }
 
-fn message<'a>(arena: &'a Bump, message: &'a Message) -> wit::MessageParam<'a> {
-    wit::MessageParam {
-        recipient: message.recipient.as_ref().map(|node| node.as_str()),
-        body: body(arena, &message.body),
-    }
+/// Messages of one run. For whom an event is, is said once for those that follow each other.
+fn in_a_run<'a>(arena: &'a Bump, messages: &'a [Message]) -> &'a [wit::MessageParam<'a>] {
+    let mut last: Option<&Target> = None;
+    arena.alloc_slice_fill_iter(messages.iter().map(|message| {
+        let mut is_again = false;
+        if let Body::Broadcast(event) = &message.body {
+            let known = last.replace(&event.target);
+            let is_plain = event.packet_id.is_none() && event.request.is_none();
+            is_again = is_plain && known == last;
+        }
+        wit::MessageParam {
+            recipient: message.recipient.as_ref().map(|node| node.as_str()),
+            body: match &message.body {
+                Body::Broadcast(event) if is_again => {
+                    wit::BodyParam::Again(payload(arena, &event.data))
+                }
+                whole => body(arena, whole),
+            },
+        }
+    }))
 }
 
 fn body<'a>(arena: &'a Bump, body: &'a Body) -> wit::BodyParam<'a> {
@@ -178,4 +193,76 @@ fn list<'a, T, U>(
         return &[];
     }
     arena.alloc_slice_fill_iter(items.iter().map(|item| convert(arena, item)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(namespace: &str, rooms: &[&str], packet_id: Option<&str>) -> Message {
+        Message {
+            namespace: namespace.into(),
+            sender: "a".into(),
+            recipient: None,
+            body: Body::Broadcast(Broadcast {
+                target: Target {
+                    rooms: rooms.iter().copied().map(Room::from).collect(),
+                    ..Target::default()
+                },
+                data: Payload::text("[1]"),
+                packet_id: packet_id.map(Into::into),
+                request: None,
+            }),
+        }
+    }
+
+    /// What is said of each message: for which rooms, or that it is for those of the one before.
+    fn said(batch: &[Message]) -> Vec<Vec<String>> {
+        let one = |message: &wit::MessageParam<'_>| match &message.body {
+            wit::BodyParam::Broadcast(event) => {
+                format!("{:?} {:?}", event.target.rooms.len(), event.packet_id)
+            }
+            wit::BodyParam::Again(data) => format!("again {}", data.json),
+            _ => "other".to_owned(),
+        };
+        let arena = Bump::new();
+        runs(&arena, batch)
+            .iter()
+            .map(|run| run.messages.iter().map(one).collect())
+            .collect()
+    }
+
+    #[test]
+    fn events_for_the_same_clients_say_so_once_in_a_run() {
+        let heartbeat = Message {
+            body: Body::Heartbeat,
+            ..event("/", &[], None)
+        };
+        let batch = [
+            event("/", &["r"], None),
+            event("/", &["r"], None),
+            event("/", &["r", "s"], None),
+            event("/", &["r", "s"], Some("7")),
+            heartbeat,
+            event("/", &["r", "s"], None),
+            event("/", &["s", "r"], None),
+            event("/chat", &["s", "r"], None),
+            event("/chat", &["s", "r"], None),
+        ];
+        assert_eq!(
+            said(&batch),
+            [
+                vec![
+                    "1 None",
+                    "again [1]",
+                    "2 None",
+                    "2 Some(\"7\")",
+                    "other",
+                    "again [1]",
+                    "2 None",
+                ],
+                vec!["2 None", "again [1]"],
+            ]
+        );
+    }
 }

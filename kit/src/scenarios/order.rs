@@ -43,12 +43,25 @@ pub(super) async fn events_for_different_rooms_stay_in_order(setting: &Setting) 
     let clients = Clients::start().await?;
     let how = setting.connect().room("red").room("green").room("blue");
     let client = clients.connect(cluster.node(1).url(), how).await?;
+    let how = setting.connect().room("green");
+    let only_green = clients.connect(cluster.node(1).url(), how).await?;
 
+    // For whom an event is may be said once for two of them.
+    let rooms = ["red", "red", "green", "blue", "blue"];
     let mut flood = Flood::new(Select::all(), "rooms", COUNT, 64).mixed(&[64, 2_000, 0]);
-    flood.rooms_in_turn = ["red", "green", "blue"].map(str::to_owned).to_vec();
+    flood.rooms_in_turn = rooms.map(str::to_owned).to_vec();
     let report = cluster.node(0).flood(flood).await?;
     assert_accepted(&report, COUNT);
-    assert_perfect(&client, "rooms", COUNT).await
+    assert_perfect(&client, "rooms", COUNT).await?;
+
+    cluster
+        .node(0)
+        .broadcast(&Select::all(), "end", json!([]))
+        .await?;
+    only_green.wait_for("end", 1).await?;
+    let got = only_green.tally("rooms").await?.received;
+    assert_eq!(got, COUNT / 5, "a client in one room gets its events alone");
+    Ok(())
 }
 
 pub(super) async fn servers_that_all_send_at_once_keep_their_own_order(

@@ -168,6 +168,11 @@ static void visit_body(codec_t *c, M(body) *body) {
       VISIT_OPTION(c, &body->val.broadcast.packet_id, visit_text);
       VISIT_OPTION(c, &body->val.broadcast.request, visit_text);
       break;
+    case SWITCHBOARD_TRANSPORT_MESSAGES_BODY_AGAIN:
+      /* Never in a frame, which has no broadcast before it: see `visit_letter`. */
+      if (c->reads) c->failed = true;
+      visit_payload(c, &body->val.again);
+      break;
     case SWITCHBOARD_TRANSPORT_MESSAGES_BODY_SOCKETS_JOIN:
     case SWITCHBOARD_TRANSPORT_MESSAGES_BODY_SOCKETS_LEAVE:
       visit_room_change(c, &body->val.sockets_join);
@@ -221,13 +226,23 @@ static void visit_body(codec_t *c, M(body) *body) {
 typedef struct {
   bus_transport_string_t *namespace_, *sender;
   M(message) *message;
+  /* An `again` only: whom the broadcast before it is for. It belongs to that broadcast. */
+  M(target) *target;
 } letter_t;
 
 static void visit_letter(codec_t *c, letter_t *letter) {
   visit_text(c, letter->namespace_);
   visit_text(c, letter->sender);
   VISIT_OPTION(c, &letter->message->recipient, visit_text);
-  visit_body(c, &letter->message->body);
+  M(body) *body = &letter->message->body;
+  if (letter->target == NULL) {
+    visit_body(c, body);
+    return;
+  }
+  /* Only borrowed for the writing, so there is nothing to free. */
+  M(body) whole = {.tag = SWITCHBOARD_TRANSPORT_MESSAGES_BODY_BROADCAST};
+  whole.val.broadcast = (M(broadcast)){.target = *letter->target, .data = body->val.again};
+  visit_body(c, &whole);
 }
 
 static void free_attachments(M(body) *body) {

@@ -71,7 +71,7 @@ bool exports_switchboard_transport_publisher_open(
 typedef exports_switchboard_transport_publisher_list_run_t batch_t;
 
 /* The messages of a batch, each with what those of its run have in common. All that they point to still
-   belongs to the batch. */
+   belongs to the batch. A letter travels alone, so an `again` takes along whom it is for. */
 static letter_t *letters_of(batch_t *batch, size_t *count) {
   *count = 0;
   for (size_t n = 0; n < batch->len; n++) *count += batch->ptr[n].messages.len;
@@ -79,8 +79,14 @@ static letter_t *letters_of(batch_t *batch, size_t *count) {
   letter_t *next = letters;
   for (size_t n = 0; n < batch->len; n++) {
     M(run) *run = &batch->ptr[n];
+    M(target) *last = NULL;
     for (size_t m = 0; m < run->messages.len; m++) {
-      *next++ = (letter_t){&run->namespace_, &run->sender, &run->messages.ptr[m]};
+      M(message) *message = &run->messages.ptr[m];
+      if (message->body.tag == SWITCHBOARD_TRANSPORT_MESSAGES_BODY_BROADCAST) {
+        last = &message->body.val.broadcast.target;
+      }
+      bool is_again = message->body.tag == SWITCHBOARD_TRANSPORT_MESSAGES_BODY_AGAIN;
+      *next++ = (letter_t){&run->namespace_, &run->sender, message, is_again ? last : NULL};
     }
   }
   return letters;
@@ -206,7 +212,7 @@ static bool read_frame(switchboard_bus_bus_frame_t *frame, event_t *event) {
   M(run) *run = &event->val.messages.run;
   M(message) *message = run->messages.ptr = some(1, sizeof(M(message)));
   run->messages.len = 1;
-  letter_t letter = {&run->namespace_, &run->sender, message};
+  letter_t letter = {&run->namespace_, &run->sender, message, NULL};
   visit_letter(&reader, &letter);
   if (!reader.failed && is_for_us(message)) return true;
   free_attachments(&message->body);

@@ -50,9 +50,19 @@ def unpack(value):
 
 
 def singly(batch):
-    """The messages of a batch, each in a run of its own."""
+    """The messages of a batch, each in a run of its own.
+
+    An `again` goes on with the broadcast before it in its run, so alone it is written as a whole one.
+    """
     for run in batch:
+        target = None
         for message in run.messages:
+            body = message.body
+            if isinstance(body, messages.Body_Broadcast):
+                target = body.value.target
+            elif isinstance(body, messages.Body_Again) and target is not None:
+                whole = messages.Broadcast(target, body.value, packet_id=None, request=None)
+                message = messages.Message(message.recipient, messages.Body_Broadcast(whole))
             yield messages.Run(run.namespace, run.sender, [message])
 
 
@@ -145,6 +155,7 @@ class Subscriber(exports.Subscriber):
             return [Event_Lagged(Lag(missed=None, reason=why))]
 
     def for_us(self, run):
+        # Only answers have a recipient: no `again` loses the broadcast before it.
         served = run.messages if run.namespace in self.namespaces else []
         ours = [message for message in served if message.recipient in (None, self.node)]
         return messages.Run(run.namespace, run.sender, ours)

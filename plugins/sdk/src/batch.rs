@@ -1,7 +1,7 @@
 //! What is to be published: messages without what they have in common with their neighbours.
 
 use crate::bindings::switchboard::transport::messages as wit;
-use crate::types::{Body, Message, Run};
+use crate::types::{Body, Broadcast, Message, Payload, Run, Target};
 
 /// Messages to publish, in order.
 #[derive(Debug, Clone, Default)]
@@ -16,8 +16,77 @@ pub struct MessageRef<'m> {
     pub sender: &'m str,
     /// Answers only: the node that asked.
     pub recipient: Option<&'m str>,
-    /// What it says.
+    /// What it says. Events for clients come in two forms; [`broadcast`](Self::broadcast) knows both.
     pub body: &'m Body,
+    /// Of the last [`Body::Broadcast`] of its run up to here.
+    target: Option<&'m Target>,
+}
+
+/// An event for clients, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct BroadcastRef<'m> {
+    /// For whom.
+    pub target: &'m Target,
+    /// The event's name and arguments.
+    pub data: &'m Payload,
+    /// The packet's `id` member as JSON text.
+    pub packet_id: Option<&'m str>,
+    /// Present: acknowledgements are wanted.
+    pub request: Option<&'m str>,
+}
+
+impl<'m> MessageRef<'m> {
+    /// The event for clients that it is, if it is one: [`Body::Broadcast`], or [`Body::Again`] with the
+    /// clients that it does not repeat.
+    pub fn broadcast(&self) -> Option<BroadcastRef<'m>> {
+        match self.body {
+            Body::Broadcast(broadcast) => Some(broadcast.into()),
+            Body::Again(data) => Some(BroadcastRef {
+                target: self.target?,
+                data,
+                packet_id: None,
+                request: None,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl<'m> From<&'m Broadcast> for BroadcastRef<'m> {
+    fn from(broadcast: &'m Broadcast) -> Self {
+        Self {
+            target: &broadcast.target,
+            data: &broadcast.data,
+            packet_id: broadcast.packet_id.as_deref(),
+            request: broadcast.request.as_deref(),
+        }
+    }
+}
+
+/// The target of a broadcast that others may follow.
+fn target_of(body: &Body) -> Option<&Target> {
+    match body {
+        Body::Broadcast(broadcast) => Some(&broadcast.target),
+        _ => None,
+    }
+}
+
+/// Says in full what a message leaves to the broadcast before it in its run, whose target is `last`.
+pub(crate) fn in_full(body: Body, last: &mut Option<Target>) -> Body {
+    match (body, &*last) {
+        (Body::Again(data), Some(target)) => Body::Broadcast(Broadcast {
+            target: target.clone(),
+            data,
+            packet_id: None,
+            request: None,
+        }),
+        (body, _) => {
+            if let Some(target) = target_of(&body) {
+                *last = Some(target.clone());
+            }
+            body
+        }
+    }
 }
 
 impl Batch {
@@ -34,24 +103,30 @@ impl Batch {
     /// The messages, first to last.
     pub fn iter(&self) -> impl Iterator<Item = MessageRef<'_>> + Clone {
         self.0.iter().flat_map(|run| {
-            run.messages.iter().map(|message| MessageRef {
-                namespace: &run.namespace,
-                sender: &run.sender,
-                recipient: message.recipient.as_deref(),
-                body: &message.body,
+            let mut target = None;
+            run.messages.iter().map(move |message| {
+                target = target_of(&message.body).or(target);
+                MessageRef {
+                    namespace: &run.namespace,
+                    sender: &run.sender,
+                    recipient: message.recipient.as_deref(),
+                    body: &message.body,
+                    target,
+                }
             })
         })
     }
 
-    /// The messages as they would be received, each on its own.
+    /// The messages as they would be received, each on its own and in full.
     pub fn into_messages(self) -> Vec<Message> {
         let mut messages = Vec::with_capacity(self.len());
         for run in self.0 {
+            let mut last = None;
             messages.extend(run.messages.into_iter().map(|message| Message {
                 namespace: run.namespace.clone(),
                 sender: run.sender.clone(),
                 recipient: message.recipient,
-                body: message.body,
+                body: in_full(message.body, &mut last),
             }));
         }
         messages
@@ -76,9 +151,12 @@ impl From<Vec<Message>> for Batch {
     }
 }
 
+/// As the host puts them together.
 impl FromIterator<Message> for Batch {
     fn from_iter<I: IntoIterator<Item = Message>>(messages: I) -> Self {
         let mut runs: Vec<Run> = Vec::new();
+        // Where the last broadcast of the last run stands that says for whom it is.
+        let mut last = None;
         for message in messages {
             let Message {
                 namespace,
@@ -86,20 +164,33 @@ impl FromIterator<Message> for Batch {
                 recipient,
                 body,
             } = message;
-            let message = wit::Message { recipient, body };
-            match runs.last_mut() {
-                Some(run) if run.namespace == namespace && run.sender == sender => {
-                    run.messages.push(message);
-                }
-                _ => runs.push(Run {
+            let is_next = |run: &&mut Run| run.namespace == namespace && run.sender == sender;
+            let Some(run) = runs.last_mut().filter(is_next) else {
+                last = target_of(&body).map(|_| 0);
+                runs.push(Run {
                     namespace,
                     sender,
-                    messages: vec![message],
-                }),
-            }
+                    messages: vec![wit::Message { recipient, body }],
+                });
+                continue;
+            };
+            let before = last.and_then(|at| target_of(&run.messages.get::<usize>(at)?.body));
+            let body = match (body, before) {
+                (Body::Broadcast(event), Some(before)) if is_again(&event, before) => {
+                    Body::Again(event.data)
+                }
+                (body, _) => body,
+            };
+            last = target_of(&body).map(|_| run.messages.len()).or(last);
+            run.messages.push(wit::Message { recipient, body });
         }
         Self(runs)
     }
+}
+
+/// Whether only its data is new, behind a broadcast for these clients.
+fn is_again(event: &Broadcast, before: &Target) -> bool {
+    event.packet_id.is_none() && event.request.is_none() && event.target.is_like(before)
 }
 
 impl<'m> From<&'m Message> for MessageRef<'m> {
@@ -109,6 +200,20 @@ impl<'m> From<&'m Message> for MessageRef<'m> {
             sender: &message.sender,
             recipient: message.recipient.as_deref(),
             body: &message.body,
+            target: target_of(&message.body),
+        }
+    }
+}
+
+/// A body alone: nobody's, and for no namespace.
+impl<'m> From<&'m Body> for MessageRef<'m> {
+    fn from(body: &'m Body) -> Self {
+        Self {
+            namespace: "",
+            sender: "",
+            recipient: None,
+            body,
+            target: target_of(body),
         }
     }
 }
@@ -116,6 +221,7 @@ impl<'m> From<&'m Message> for MessageRef<'m> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Room;
 
     fn message(namespace: &str, sender: &str, recipient: Option<&str>) -> Message {
         Message {
@@ -152,5 +258,65 @@ mod tests {
                 .eq(refs.map(shown))
         );
         assert!(Batch::default().is_empty());
+    }
+
+    #[test]
+    fn one_more_event_is_for_the_clients_of_the_last_broadcast_of_its_run() {
+        let event = |room: &str| {
+            Body::Broadcast(Broadcast {
+                target: Target {
+                    rooms: vec![Room::Text(room.to_owned())],
+                    except: None,
+                    volatile: false,
+                    other_flags: None,
+                },
+                data: Payload::new("[1]", Vec::new()),
+                packet_id: Some("7".to_owned()),
+                request: None,
+            })
+        };
+        let again = || Body::Again(Payload::new("[2]", Vec::new()));
+        let run = |bodies: Vec<Body>| Run {
+            namespace: "/".to_owned(),
+            sender: "a".to_owned(),
+            messages: bodies
+                .into_iter()
+                .map(|body| wit::Message {
+                    recipient: None,
+                    body,
+                })
+                .collect(),
+        };
+        let batch = Batch::from(vec![
+            run(vec![event("r"), again(), Body::Heartbeat, again()]),
+            run(vec![again(), event("s"), again()]),
+        ]);
+        let said = |message: MessageRef<'_>| {
+            message.broadcast().map(|event| {
+                let id = event.packet_id.unwrap_or("-");
+                format!("{:?} {id} {}", event.target.rooms, event.data.json)
+            })
+        };
+        let expected = [
+            Some(r#"[Room::Text("r")] 7 [1]"#),
+            Some(r#"[Room::Text("r")] - [2]"#),
+            None,
+            Some(r#"[Room::Text("r")] - [2]"#),
+            // The host never says this.
+            None,
+            Some(r#"[Room::Text("s")] 7 [1]"#),
+            Some(r#"[Room::Text("s")] - [2]"#),
+        ];
+        let read: Vec<_> = batch.iter().map(said).collect();
+        assert_eq!(
+            read.iter().map(Option::as_deref).collect::<Vec<_>>(),
+            expected
+        );
+        let messages = batch.into_messages();
+        let read: Vec<_> = messages.iter().map(|it| said(it.into())).collect();
+        assert_eq!(
+            read.iter().map(Option::as_deref).collect::<Vec<_>>(),
+            expected
+        );
     }
 }

@@ -1,11 +1,13 @@
 //! What has arrived: events one by one, as plugins make and tests see them, and together, as they
 //! cross the border.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
+use crate::batch::in_full;
 use crate::bindings::exports::switchboard::transport::subscriber as border;
 use crate::bindings::switchboard::transport::messages as wit;
-use crate::types::{Body, Lag, Run};
+use crate::types::{Body, Broadcast, Lag, Payload, Run, Target};
+use crate::wire::is_same;
 
 /// One message of one node.
 #[derive(Debug, Clone)]
@@ -42,8 +44,8 @@ pub enum Event {
     Lagged(Lag),
 }
 
-/// A [`Message`] whose names may be borrowed from where it was read: there are many messages, and their
-/// namespace and sender are mostly those of the message before.
+/// A [`Message`] that may share with others what it has in common with them: there are many messages, and
+/// their names and clients are mostly those of the message before.
 #[derive(Debug, Clone)]
 pub struct Heard<'a> {
     /// For which namespace.
@@ -53,12 +55,55 @@ pub struct Heard<'a> {
     /// Answers only: the node that asked.
     pub recipient: Option<String>,
     /// What it says.
-    pub body: Body,
+    pub body: Said,
+}
+
+/// What a [`Heard`] says.
+#[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "made for one call and never kept"
+)]
+pub enum Said {
+    /// An event for clients, without a packet id or acknowledgements. Those that follow each other and
+    /// share their target say it once.
+    Event {
+        /// For whom.
+        target: Arc<Target>,
+        /// The event's name and arguments.
+        data: Payload,
+    },
+    /// Anything.
+    Whole(Body),
+}
+
+impl From<Body> for Said {
+    fn from(body: Body) -> Self {
+        Self::Whole(body)
+    }
+}
+
+impl From<Said> for Body {
+    fn from(said: Said) -> Self {
+        match said {
+            Said::Event { target, data } => Self::Broadcast(Broadcast {
+                target: Arc::unwrap_or_clone(target),
+                data,
+                packet_id: None,
+                request: None,
+            }),
+            Said::Whole(body) => body,
+        }
+    }
 }
 
 /// What a poll brings, oldest first. Collect [`Event`]s, or add them one by one.
 #[derive(Debug, Clone, Default)]
-pub struct Events(Vec<border::Event>);
+pub struct Events {
+    events: Vec<border::Event>,
+    /// Whom the last broadcast of the last run is for, if others may share that.
+    shared: Option<Arc<Target>>,
+}
 
 impl Events {
     /// Nothing.
@@ -70,13 +115,12 @@ impl Events {
     pub fn push(&mut self, event: Event) {
         match event {
             Event::Message(Received { message, offset }) => self.push_message(message, offset),
-            Event::NodeLeft(node) => self.0.push(border::Event::NodeLeft(node)),
-            Event::Lagged(lag) => self.0.push(border::Event::Lagged(lag)),
+            Event::NodeLeft(node) => self.events.push(border::Event::NodeLeft(node)),
+            Event::Lagged(lag) => self.events.push(border::Event::Lagged(lag)),
         }
     }
 
-    /// Adds a message, see [`Received`]. Its names are kept only if they are not those of the one
-    /// before.
+    /// Adds a message, see [`Received`]. What it has in common with the one before is not kept twice.
     pub fn push_message<'a>(&mut self, message: impl Into<Heard<'a>>, offset: Option<String>) {
         let Heard {
             namespace,
@@ -84,30 +128,34 @@ impl Events {
             recipient,
             body,
         } = message.into();
-        let message = wit::Message { recipient, body };
-        match self.0.last_mut() {
+        match self.events.last_mut() {
             Some(border::Event::Messages(border::Received { run, offsets }))
-                if run.namespace == namespace
-                    && run.sender == sender
+                if is_same(run.namespace.as_bytes(), namespace.as_bytes())
+                    && is_same(run.sender.as_bytes(), sender.as_bytes())
                     && offsets.is_empty() == offset.is_none() =>
             {
-                run.messages.push(message);
+                let body = said(body, &mut self.shared);
+                run.messages.push(wit::Message { recipient, body });
                 offsets.extend(offset);
             }
-            _ => self.0.push(border::Event::Messages(border::Received {
-                run: Run {
-                    namespace: namespace.into_owned(),
-                    sender: sender.into_owned(),
-                    messages: vec![message],
-                },
-                offsets: offset.into_iter().collect(),
-            })),
+            _ => {
+                self.shared = None;
+                let body = said(body, &mut self.shared);
+                self.events.push(border::Event::Messages(border::Received {
+                    run: Run {
+                        namespace: namespace.into_owned(),
+                        sender: sender.into_owned(),
+                        messages: vec![wit::Message { recipient, body }],
+                    },
+                    offsets: offset.into_iter().collect(),
+                }));
+            }
         }
     }
 
     /// How many events there are, each message counted.
     pub fn len(&self) -> usize {
-        let each = self.0.iter().map(|event| match event {
+        let each = self.events.iter().map(|event| match event {
             border::Event::Messages(received) => received.run.messages.len(),
             _ => 1,
         });
@@ -116,12 +164,36 @@ impl Events {
 
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.events.is_empty()
     }
 
     #[doc(hidden)]
     pub fn into_border(self) -> Vec<border::Event> {
-        self.0
+        self.events
+    }
+}
+
+/// The body as it stands behind a broadcast for `shared`, which it replaces if it is one itself.
+fn said(body: Said, shared: &mut Option<Arc<Target>>) -> Body {
+    match body {
+        Said::Event { target, data } => match shared {
+            Some(known) if Arc::ptr_eq(known, &target) => Body::Again(data),
+            _ => {
+                let known = shared.insert(target);
+                Body::Broadcast(Broadcast {
+                    target: Target::clone(known),
+                    data,
+                    packet_id: None,
+                    request: None,
+                })
+            }
+        },
+        Said::Whole(body) => {
+            if matches!(body, Body::Broadcast(_)) {
+                *shared = None;
+            }
+            body
+        }
     }
 }
 
@@ -149,16 +221,17 @@ impl From<Vec<Event>> for Events {
 impl From<Events> for Vec<Event> {
     fn from(events: Events) -> Self {
         let mut all = Self::new();
-        for event in events.0 {
+        for event in events.events {
             match event {
                 border::Event::Messages(border::Received { run, offsets }) => {
                     let mut offsets = offsets.into_iter();
+                    let mut last = None;
                     all.extend(run.messages.into_iter().map(|message| {
                         let message = Message {
                             namespace: run.namespace.clone(),
                             sender: run.sender.clone(),
                             recipient: message.recipient,
-                            body: message.body,
+                            body: in_full(message.body, &mut last),
                         };
                         let offset = offsets.next();
                         Event::Message(Received { message, offset })
@@ -178,7 +251,7 @@ impl From<Message> for Heard<'_> {
             namespace: message.namespace.into(),
             sender: message.sender.into(),
             recipient: message.recipient,
-            body: message.body,
+            body: message.body.into(),
         }
     }
 }
@@ -189,7 +262,7 @@ impl From<Heard<'_>> for Message {
             namespace: heard.namespace.into_owned(),
             sender: heard.sender.into_owned(),
             recipient: heard.recipient,
-            body: heard.body,
+            body: heard.body.into(),
         }
     }
 }
@@ -197,6 +270,7 @@ impl From<Heard<'_>> for Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Room;
 
     fn message(namespace: &str, sender: &str, offset: Option<&str>) -> Event {
         Event::Message(Received {
@@ -245,5 +319,72 @@ mod tests {
         assert_eq!(lens, expected);
         let again = Vec::<Event>::from(together);
         assert_eq!(format!("{again:?}"), format!("{events:?}"));
+    }
+
+    fn target(room: &str) -> Arc<Target> {
+        Arc::new(Target {
+            rooms: vec![Room::Text(room.to_owned())],
+            except: None,
+            volatile: false,
+            other_flags: None,
+        })
+    }
+
+    fn heard(namespace: &'static str, body: Said) -> Heard<'static> {
+        Heard {
+            namespace: namespace.into(),
+            sender: "a".into(),
+            recipient: None,
+            body,
+        }
+    }
+
+    fn event(target: &Arc<Target>, json: &str) -> Said {
+        Said::Event {
+            target: Arc::clone(target),
+            data: Payload::new(json, Vec::new()),
+        }
+    }
+
+    #[test]
+    fn events_that_share_their_target_say_it_once_in_a_run() {
+        let (r, s) = (target("r"), target("s"));
+        let messages = [
+            heard("/", event(&r, "[1]")),
+            heard("/", event(&r, "[2]")),
+            heard("/", Said::Whole(Body::Heartbeat)),
+            heard("/", event(&r, "[3]")),
+            heard("/", event(&s, "[4]")),
+            heard("/", event(&r, "[5]")),
+            heard("/", Said::Whole(event(&s, "[6]").into())),
+            heard("/", event(&r, "[7]")),
+            heard("/chat", event(&r, "[8]")),
+            heard("/chat", event(&r, "[9]")),
+        ];
+        let mut events = Events::new();
+        for message in messages.clone() {
+            events.push_message(message, None);
+        }
+        let again: Vec<bool> = events
+            .clone()
+            .into_border()
+            .iter()
+            .flat_map(|event| match event {
+                border::Event::Messages(received) => received.run.messages.iter(),
+                _ => [].iter(),
+            })
+            .map(|message| matches!(message.body, Body::Again(_)))
+            .collect();
+        let (t, f) = (true, false);
+        assert_eq!(again, [f, t, f, t, f, f, f, f, f, t]);
+
+        let whole = messages.map(|message| {
+            Event::Message(Received {
+                message: message.into(),
+                offset: None,
+            })
+        });
+        let read = Vec::<Event>::from(events);
+        assert_eq!(format!("{read:?}"), format!("{whole:?}"));
     }
 }

@@ -64,7 +64,7 @@ pub mod wire;
 
 use bindings::switchboard::transport as wit;
 
-pub use batch::{Batch, MessageRef};
+pub use batch::{Batch, BroadcastRef, MessageRef};
 #[cfg(target_family = "wasm")]
 pub use bindings::switchboard::bus::bus;
 pub use bindings::switchboard::postgres::postgres;
@@ -72,7 +72,7 @@ pub use bindings::switchboard::postgres::postgres;
 pub use bindings::switchboard::tcp::tcp;
 #[cfg(target_family = "wasm")]
 pub use bindings::switchboard::transport::node;
-pub use events::{Events, Heard};
+pub use events::{Events, Heard, Said};
 pub use log::{debug, error, info, trace, warn};
 #[cfg(not(target_family = "wasm"))]
 pub use native::{bus, node, tcp};

@@ -27,4 +27,19 @@ impl Target {
     pub fn excepted(&self) -> &[Room] {
         self.except.as_deref().unwrap_or_default()
     }
+
+    /// Whether both mean the same clients, and say so in the same words.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same_rooms = |a: &[Room], b: &[Room]| {
+            let same = |(a, b): (&Room, &Room)| match (a, b) {
+                (Room::Text(a), Room::Text(b)) => a == b,
+                (Room::Number(a), Room::Number(b)) => a.to_bits() == b.to_bits(),
+                _ => false,
+            };
+            a.len() == b.len() && a.iter().zip(b).all(same)
+        };
+        same_rooms(&self.rooms, &other.rooms)
+            && same_rooms(self.excepted(), other.excepted())
+            && (self.volatile, &self.other_flags) == (other.volatile, &other.other_flags)
+    }
 }

@@ -4,6 +4,7 @@ use switchboard_plugin::types::{
     AckAnswer, Body, Broadcast, CountAnswer, CustomQuery, Disconnection, Message, Payload, Query,
     Room, RoomChange, RoomsAnswer, ServerEvent, Socket, SocketsAnswer, Target, ValueAnswer,
 };
+use switchboard_plugin::{Batch, MessageRef};
 
 use super::{Malformed, frames, read};
 
@@ -111,6 +112,26 @@ fn every_kind_of_message_survives_a_round_trip() {
     assert_eq!(frames.len(), 1, "a small batch is one frame");
     let got = read(&frames[0], "me", |_| true).unwrap();
     assert_eq!(text(&got), text(&sent));
+}
+
+#[test]
+fn one_more_event_is_written_as_the_broadcast_that_it_is() {
+    let mut messages = every_kind();
+    messages.retain_mut(|message| match &mut message.body {
+        Body::Broadcast(event) => {
+            (event.packet_id, event.request) = (None, None);
+            true
+        }
+        _ => false,
+    });
+    let messages = [messages.clone(), messages].concat();
+    let batch = Batch::from(messages.clone());
+    let again = |message: MessageRef<'_>| matches!(message.body, Body::Again(_));
+    assert_eq!(batch.iter().map(again).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(
+        frames(batch.iter(), "me", 9999),
+        frames(&messages, "me", 9999)
+    );
 }
 
 #[test]

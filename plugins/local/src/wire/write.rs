@@ -48,22 +48,25 @@ impl Writer {
             message.sender
         });
         self.optional_text(message.recipient);
-        self.body(message.body);
+        self.body(message);
         let len = (self.0.len() - start - 4) as u32;
         if let Some(prefix) = self.0.get_mut(start..start + 4) {
             prefix.copy_from_slice(&len.to_le_bytes());
         }
     }
 
-    fn body(&mut self, body: &Body) {
-        match body {
+    fn body(&mut self, message: MessageRef<'_>) {
+        if let Some(event) = message.broadcast() {
+            self.target(event.target);
+            self.payload(event.data);
+            self.optional_text(event.packet_id);
+            self.optional_text(event.request);
+            return;
+        }
+        match message.body {
             Body::InitialHeartbeat | Body::Heartbeat | Body::AdapterClose => {}
-            Body::Broadcast(b) => {
-                self.target(&b.target);
-                self.payload(&b.data);
-                self.optional_text(b.packet_id.as_deref());
-                self.optional_text(b.request.as_deref());
-            }
+            // Written above, unless the broadcast before it is missing, which the host never does.
+            Body::Broadcast(_) | Body::Again(_) => {}
             Body::SocketsJoin(change) | Body::SocketsLeave(change) => {
                 self.target(&change.target);
                 self.list(&change.rooms, Self::room);
@@ -183,6 +186,7 @@ fn payload_len(body: &Body) -> usize {
     let len = |p: &Payload| p.json.len() + p.parts().iter().map(Vec::len).sum::<usize>();
     match body {
         Body::Broadcast(b) => len(&b.data),
+        Body::Again(data) => len(data),
         Body::ServerEvent(e) => len(&e.data),
         Body::ClientAck(a) => len(&a.data),
         Body::ServerEventAnswer(a) | Body::CustomAnswer(a) => a.data.as_ref().map_or(0, len),
@@ -195,7 +199,7 @@ fn kind_of(body: &Body) -> u8 {
         Body::InitialHeartbeat => kind::INITIAL_HEARTBEAT,
         Body::Heartbeat => kind::HEARTBEAT,
         Body::AdapterClose => kind::ADAPTER_CLOSE,
-        Body::Broadcast(_) => kind::BROADCAST,
+        Body::Broadcast(_) | Body::Again(_) => kind::BROADCAST,
         Body::SocketsJoin(_) => kind::SOCKETS_JOIN,
         Body::SocketsLeave(_) => kind::SOCKETS_LEAVE,
         Body::DisconnectSockets(_) => kind::DISCONNECT_SOCKETS,

@@ -91,7 +91,7 @@ impl Letters {
 
     fn letter(&mut self, message: MessageRef<'_>) -> Result<(Command, Option<usize>), Rejected> {
         if is_kept(message.body) {
-            let written = entry::write(message.body, self.only_plaintext)?;
+            let written = entry::write(message, self.only_plaintext)?;
             let stream = self.streams.index(message.namespace);
             return Ok((self.entry(stream, message, written), Some(stream)));
         }

@@ -4,8 +4,8 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use switchboard_plugin::{
-    Heard,
-    types::{Body, Broadcast},
+    BroadcastRef, Heard, MessageRef,
+    types::Body,
     wire::{
         Cursor, Format, MAX_MESSAGE_BYTES, MAX_NODE_ID_BYTES, Rejected, WireError, envelope, json,
     },
@@ -50,18 +50,20 @@ pub struct Written {
 ///
 /// # Errors
 /// When its data cannot be encoded, or there is no form for such a message.
-pub fn write(body: &Body, only_plaintext: bool) -> Result<Written, Rejected> {
+pub fn write<'m>(
+    message: impl Into<MessageRef<'m>>,
+    only_plaintext: bool,
+) -> Result<Written, Rejected> {
+    let message = message.into();
     let flat = match only_plaintext {
-        true => plaintext::flatten(body)?,
+        true => plaintext::flatten(message)?,
         false => None,
     };
-    let parts = envelope::write_parts(flat.as_ref().unwrap_or(body))?;
-    let kind = match (body, parts.kind) {
-        (Body::Broadcast(broadcast), _) if !is_replayed(broadcast) => {
-            Cow::Borrowed(BROADCAST_NOT_REPLAYED)
-        }
-        (Body::Broadcast(_), _) => Cow::Borrowed("3"),
-        (_, kind) => Cow::Owned(kind.to_string()),
+    let parts = envelope::write_parts(flat.as_ref().map_or(message, MessageRef::from))?;
+    let kind = match message.broadcast() {
+        Some(broadcast) if !is_replayed(broadcast) => Cow::Borrowed(BROADCAST_NOT_REPLAYED),
+        Some(_) => Cow::Borrowed("3"),
+        None => Cow::Owned(parts.kind.to_string()),
     };
     let data = match (parts.format, parts.data) {
         (Format::Msgpack, Some(data)) => {
@@ -77,7 +79,7 @@ pub fn write(body: &Body, only_plaintext: bool) -> Result<Written, Rejected> {
     Ok(Written { kind, data })
 }
 
-fn is_replayed(broadcast: &Broadcast) -> bool {
+fn is_replayed(broadcast: BroadcastRef<'_>) -> bool {
     broadcast.request.is_none() && !broadcast.target.volatile
 }
 
@@ -256,7 +258,10 @@ impl Reader {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use switchboard_plugin::types::{Payload, Query, Target};
+    use switchboard_plugin::{
+        Batch,
+        types::{Broadcast, Message, Payload, Query, Target},
+    };
 
     use super::*;
 
@@ -340,7 +345,27 @@ mod tests {
             assert_eq!(Parts::of(&fields).is_event_of("/"), is_event);
             assert!(!Parts::of(&fields).is_event_of("/other"));
             let read = reader().read(0, &Parts::of(&fields)).unwrap().unwrap();
-            assert!(matches!(read.body, Body::Broadcast(_)));
+            assert!(matches!(Body::from(read.body), Body::Broadcast(_)));
+        }
+    }
+
+    #[test]
+    fn one_more_event_is_written_as_the_broadcast_that_it_is() {
+        for (volatile, attachments) in [(false, &[][..]), (true, &[]), (false, &[&[7u8][..]])] {
+            let body = event(volatile, None, attachments);
+            let message = Message {
+                namespace: "/".to_owned(),
+                sender: "me".to_owned(),
+                recipient: None,
+                body: body.clone(),
+            };
+            let batch = Batch::from(vec![message.clone(), message]);
+            let again = batch.iter().nth(1).unwrap();
+            assert!(matches!(again.body, Body::Again(_)));
+            for only_plaintext in [false, true] {
+                let whole = write(&body, only_plaintext).unwrap();
+                assert_eq!(write(again, only_plaintext).unwrap(), whole);
+            }
         }
     }
 
@@ -475,7 +500,7 @@ mod tests {
         let mut read = |body: &Body| {
             let fields = fields("you", "/", write(body, false).unwrap(), None);
             let message = reader.read(0, &Parts::of(&fields)).unwrap().unwrap();
-            message.body
+            Body::from(message.body)
         };
         for _ in 0..2 {
             for body in [

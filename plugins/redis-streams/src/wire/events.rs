@@ -2,9 +2,12 @@
 //! is sent is copied as it stands, and options are read once for a run of events that have the same
 //! ones. Everything else is decoded in full.
 
+use std::sync::Arc;
+
 use switchboard_plugin::{
-    types::{Body, Broadcast, Payload, Target},
-    wire::{MAX_DEPTH, MAX_MESSAGE_BYTES, WireError, json},
+    Said,
+    types::{Body, Payload, Target},
+    wire::{MAX_DEPTH, MAX_MESSAGE_BYTES, WireError, is_same, json},
 };
 
 use super::entry::{BROADCAST, Parts};
@@ -25,7 +28,7 @@ pub(super) struct Events {
 #[derive(Debug, Clone)]
 struct LastOpts {
     text: String,
-    target: Target,
+    target: Arc<Target>,
 }
 
 /// An event whose data is written as usual.
@@ -42,18 +45,18 @@ impl Events {
     ///
     /// # Errors
     /// When it is malformed.
-    pub(super) fn read(&mut self, parts: &Parts<'_>) -> Result<Option<Body>, WireError> {
+    pub(super) fn read(&mut self, parts: &Parts<'_>) -> Result<Option<Said>, WireError> {
         let usual = Usual::of(parts);
         if let Some((usual, last)) = usual.zip(self.last.as_ref())
-            && usual.opts == last.text
+            && is_same(usual.opts.as_bytes(), last.text.as_bytes())
         {
-            return Ok(Some(Body::Broadcast(usual.with(&last.target))));
+            return Ok(Some(usual.with(&last.target)));
         }
         let body = parts.read_body()?;
         if let (Some(usual), Some(Body::Broadcast(event))) = (usual, &body) {
             self.keep(usual.opts, &event.target);
         }
-        Ok(body)
+        Ok(body.map(Said::Whole))
     }
 
     fn keep(&mut self, opts: &str, target: &Target) {
@@ -65,7 +68,7 @@ impl Events {
         if reader.skip(MAX_DEPTH).is_ok() && opts.get(reader.position()..) == Some("}") {
             self.last = Some(LastOpts {
                 text: opts.to_owned(),
-                target: target.clone(),
+                target: Arc::new(target.clone()),
             });
         }
     }
@@ -85,15 +88,13 @@ impl<'a> Usual<'a> {
         event.starts_with('[').then_some(Self { event, opts })
     }
 
-    fn with(&self, target: &Target) -> Broadcast {
-        Broadcast {
-            target: target.clone(),
+    fn with(&self, target: &Arc<Target>) -> Said {
+        Said::Event {
+            target: Arc::clone(target),
             data: Payload {
                 json: self.event.to_owned(),
                 attachments: None,
             },
-            packet_id: None,
-            request: None,
         }
     }
 }
@@ -126,7 +127,9 @@ mod tests {
             let parts = parts(data);
             quickly += usize::from(Usual::of(&parts).is_some_and(|usual| usual.opts == last.text));
             let shown = |read: Result<Option<Body>, WireError>| format!("{read:?}");
-            assert_eq!(shown(known.clone().read(&parts)), shown(parts.read_body()));
+            let read = known.clone().read(&parts);
+            let read = read.map(|said| said.map(Body::from));
+            assert_eq!(shown(read), shown(parts.read_body()));
         };
         let data = DATA.as_bytes();
         for at in 0..data.len() {

@@ -2,7 +2,8 @@
 //! them.
 
 use switchboard_plugin::{
-    types::{Body, Payload},
+    MessageRef,
+    types::{Body, Broadcast, Payload},
     wire::{
         MAX_DEPTH, MAX_MESSAGE_BYTES, Rejected,
         json::{self, Number, Reader},
@@ -14,14 +15,15 @@ use switchboard_plugin::{
 ///
 /// # Errors
 /// When its data is not JSON, becomes too large, or refers to a part that is not there.
-pub(super) fn flatten(body: &Body) -> Result<Option<Body>, Rejected> {
-    match body {
-        Body::Broadcast(broadcast)
-            if broadcast.request.is_none() && !broadcast.data.parts().is_empty() =>
-        {
-            let mut flat = broadcast.clone();
-            flat.data = inline(&broadcast.data)?;
-            Ok(Some(Body::Broadcast(flat)))
+pub(super) fn flatten(message: MessageRef<'_>) -> Result<Option<Body>, Rejected> {
+    match message.broadcast() {
+        Some(broadcast) if broadcast.request.is_none() && !broadcast.data.parts().is_empty() => {
+            Ok(Some(Body::Broadcast(Broadcast {
+                target: broadcast.target.clone(),
+                data: inline(broadcast.data)?,
+                packet_id: broadcast.packet_id.map(str::to_owned),
+                request: None,
+            })))
         }
         _ => Ok(None),
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use switchboard_plugin::{
-    Config, Events, Failure, OpenFailure, Subscriber, node,
+    Config, Events, Failure, OpenFailure, Said, Subscriber, node,
     redis::{self, Client, Kind},
     redis_outcome::{Fate, failure, open_failure, send, text},
     types::{Body, Event, Lag, Room},
@@ -96,7 +96,10 @@ impl Subscriber for In {
                         match channel.decode(payload, &server) {
                             Ok(Decoded { message, reply }) => {
                                 if let Some(message) = message {
-                                    server.joins |= matches!(message.body, Body::SocketsJoin(_));
+                                    let joins = |said: &Said| {
+                                        matches!(said, Said::Whole(Body::SocketsJoin(_)))
+                                    };
+                                    server.joins |= joins(&message.body);
                                     events.push_message(message, None);
                                 }
                                 replies.extend(reply);

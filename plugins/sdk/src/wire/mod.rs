@@ -16,6 +16,7 @@ mod limits;
 pub mod msgpack;
 pub mod pubsub;
 pub mod request_id;
+mod same;
 pub mod session;
 pub mod values;
 mod writer;
@@ -28,6 +29,7 @@ pub use limits::{
     ENVELOPE_DEPTH, MAX_ATTACHMENTS, MAX_DEPTH, MAX_MESSAGE_BYTES, MAX_NODE_ID_BYTES,
     MAX_REQUEST_ID_BYTES, MAX_ROOMS, MAX_SOCKETS,
 };
+pub use same::is_same;
 pub use writer::{Format, Split, Writer, split};
 
 /// Whether a message answers a request.

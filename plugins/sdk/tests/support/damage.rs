@@ -79,6 +79,7 @@ pub fn held(message: &Message) -> usize {
     }
     match &message.body {
         Body::Broadcast(broadcast) => target(&broadcast.target) + payload(&broadcast.data),
+        Body::Again(data) => payload(data),
         Body::SocketsJoin(change) | Body::SocketsLeave(change) => {
             target(&change.target) + rooms(&change.rooms)
         }

@@ -79,6 +79,7 @@ fn show_body(body: &Body) -> (&'static str, Value) {
                 "id": b.packet_id.as_deref().map(tree), "request": b.request,
             }),
         ),
+        Body::Again(data) => ("again", show_payload(data)),
         Body::SocketsJoin(change) => (
             "join",
             json!({ "opts": show_target(&change.target), "rooms": show_rooms(&change.rooms) }),

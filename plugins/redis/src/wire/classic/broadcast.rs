@@ -3,13 +3,13 @@
 //! Node's receivers do not catch what is malformed here: one wrong message ends their process. So
 //! all three elements are always written, with all their members.
 
-use std::{borrow::Cow, cell::RefCell, mem};
+use std::{borrow::Cow, cell::RefCell, mem, sync::Arc};
 
 use switchboard_plugin::{
-    Heard,
-    types::{Body, Broadcast, Payload, Room, Target},
+    BroadcastRef, Heard, Said,
+    types::{Body, Broadcast, Payload, Target},
     wire::{
-        Cursor, Format, MAX_MESSAGE_BYTES, MAX_NODE_ID_BYTES, Rejected, WireError, Writer,
+        Cursor, Format, MAX_MESSAGE_BYTES, MAX_NODE_ID_BYTES, Rejected, WireError, Writer, is_same,
         msgpack::{self, Token},
         unexpected,
         values::{self, PacketNamespace},
@@ -53,24 +53,24 @@ pub(super) fn beginning(node: &str) -> Vec<u8> {
 /// The last `opts` of a message, and what they are: broadcasts that follow each other mostly have the
 /// same ones.
 #[derive(Debug, Default, Clone)]
-pub(super) struct LastOpts(RefCell<Option<(Vec<u8>, Target)>>);
+pub(super) struct LastOpts(RefCell<Option<(Vec<u8>, Arc<Target>)>>);
 
 impl LastOpts {
     /// Longer ones are not worth being kept.
     const MAX_BYTES: usize = 512;
 
-    fn read(&self, cursor: &mut Cursor<'_>) -> Result<Target, WireError> {
+    fn read(&self, cursor: &mut Cursor<'_>) -> Result<Arc<Target>, WireError> {
         let Cursor::Msgpack(reader) = cursor else {
-            return values::read_target(cursor);
+            return values::read_target(cursor).map(Arc::new);
         };
         let rest = reader.0;
         if let Some((bytes, target)) = &*self.0.borrow()
-            && bytes == rest
+            && is_same(bytes, rest)
         {
             reader.0 = &[];
-            return Ok(target.clone());
+            return Ok(Arc::clone(target));
         }
-        let target = values::read_target(cursor)?;
+        let target = Arc::new(values::read_target(cursor)?);
         if cursor.end().is_ok() {
             self.keep(rest, &target);
         }
@@ -79,7 +79,7 @@ impl LastOpts {
 
     fn write(&self, target: &Target, writer: &mut Writer) -> Result<(), Rejected> {
         if let Some((bytes, known)) = &*self.0.borrow()
-            && is_same(known, target)
+            && known.is_like(target)
         {
             writer.written(bytes);
             return Ok(());
@@ -88,29 +88,15 @@ impl LastOpts {
         values::write_target(&mut opts, target)?;
         let opts = opts.finish()?;
         writer.written(&opts);
-        self.keep(&opts, target);
+        self.keep(&opts, &Arc::new(target.clone()));
         Ok(())
     }
 
-    fn keep(&self, bytes: &[u8], target: &Target) {
+    fn keep(&self, bytes: &[u8], target: &Arc<Target>) {
         if bytes.len() <= Self::MAX_BYTES {
-            self.0.replace(Some((bytes.to_vec(), target.clone())));
+            self.0.replace(Some((bytes.to_vec(), Arc::clone(target))));
         }
     }
-}
-
-fn is_same(a: &Target, b: &Target) -> bool {
-    let same_rooms = |a: &[Room], b: &[Room]| {
-        let same = |(a, b): (&Room, &Room)| match (a, b) {
-            (Room::Text(a), Room::Text(b)) => a == b,
-            (Room::Number(a), Room::Number(b)) => a.to_bits() == b.to_bits(),
-            _ => false,
-        };
-        a.len() == b.len() && a.iter().zip(b).all(same)
-    };
-    same_rooms(&a.rooms, &b.rooms)
-        && same_rooms(a.excepted(), b.excepted())
-        && (a.volatile, &a.other_flags) == (b.volatile, &b.other_flags)
 }
 
 /// Reads a broadcast. None: it is for another namespace, or of this node itself; then its packet
@@ -122,7 +108,7 @@ pub(super) fn read<'a>(
     opts: &LastOpts,
 ) -> Result<Option<Heard<'a>>, WireError> {
     if let Some((sender, rest)) = begin(payload) {
-        if sender == node {
+        if is_same(sender.as_bytes(), node.as_bytes()) {
             return Ok(None);
         }
         if let Some((target, data)) = read_usual(payload, sender, rest, namespace, opts) {
@@ -180,7 +166,7 @@ fn read_usual(
     rest: &[u8],
     namespace: &str,
     opts: &LastOpts,
-) -> Option<(Target, Payload)> {
+) -> Option<(Arc<Target>, Payload)> {
     let is_usual = payload.first() == Some(&USUAL_HEAD)
         && payload.len() <= MAX_MESSAGE_BYTES
         && sender.len() <= MAX_NODE_ID_BYTES;
@@ -204,20 +190,24 @@ fn read_usual(
 fn heard<'a>(
     namespace: &'a str,
     sender: impl Into<Cow<'a, str>>,
-    target: Target,
+    target: Arc<Target>,
     data: Payload,
     packet_id: Option<String>,
 ) -> Heard<'a> {
+    let body = match packet_id {
+        None => Said::Event { target, data },
+        packet_id => Said::Whole(Body::Broadcast(Broadcast {
+            target: Arc::unwrap_or_clone(target),
+            data,
+            packet_id,
+            request: None,
+        })),
+    };
     Heard {
         namespace: namespace.into(),
         sender: sender.into(),
         recipient: None,
-        body: Body::Broadcast(Broadcast {
-            target,
-            data,
-            packet_id,
-            request: None,
-        }),
+        body,
     }
 }
 
@@ -225,17 +215,17 @@ fn heard<'a>(
 pub(super) fn write(
     sender: &str,
     namespace: &str,
-    broadcast: &Broadcast,
+    broadcast: BroadcastRef<'_>,
     opts: &LastOpts,
     out: &mut Vec<u8>,
 ) -> Result<(), Rejected> {
-    let data = &broadcast.data;
+    let data = broadcast.data;
     let attached: usize = data.parts().iter().map(Vec::len).sum();
     let mut writer = Writer::again(Format::Msgpack, mem::take(out));
     writer.reserve(data.json.len() + attached + OVERHEAD_BYTES);
     writer.array(3);
     writer.text(sender);
-    match broadcast.packet_id.as_deref() {
+    match broadcast.packet_id {
         None => {
             writer.written(USUAL_BEGINNING);
             writer.payload(data)?;
@@ -244,7 +234,7 @@ pub(super) fn write(
         }
         id => values::write_packet(&mut writer, data, id, Some(namespace))?,
     }
-    opts.write(&broadcast.target, &mut writer)?;
+    opts.write(broadcast.target, &mut writer)?;
     writer.end_array();
     *out = writer.finish()?;
     Ok(())
@@ -253,6 +243,8 @@ pub(super) fn write(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use switchboard_plugin::types::Room;
+
     use super::*;
 
     fn written() -> Vec<u8> {
@@ -274,7 +266,7 @@ mod tests {
         write(
             "them",
             "/chat",
-            &broadcast,
+            (&broadcast).into(),
             &LastOpts::default(),
             &mut written,
         )

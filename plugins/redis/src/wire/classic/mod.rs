@@ -60,16 +60,19 @@ impl Writer {
         out: &mut Publication,
     ) -> Result<(), Rejected> {
         let namespace = message.namespace;
+        if let Some(broadcast) = message.broadcast()
+            && broadcast.request.is_none()
+        {
+            // There are many of these.
+            let sender = message.sender;
+            broadcast::write(sender, namespace, broadcast, &self.opts, &mut out.payload)?;
+            self.channels
+                .broadcast(namespace, broadcast.target, &mut out.channel);
+            return Ok(());
+        }
         (out.channel, out.payload) = match message.body {
-            Body::Broadcast(broadcast) if broadcast.request.is_none() => {
-                // There are many of these.
-                let sender = message.sender;
-                broadcast::write(sender, namespace, broadcast, &self.opts, &mut out.payload)?;
-                self.channels
-                    .broadcast(namespace, &broadcast.target, &mut out.channel);
-                return Ok(());
-            }
             Body::Broadcast(_)
+            | Body::Again(_)
             | Body::SocketsJoin(_)
             | Body::SocketsLeave(_)
             | Body::DisconnectSockets(_)

@@ -1,11 +1,14 @@
 //! What the captured vectors do not show: channels, our own additions, what is kept and dropped.
 
+use switchboard_plugin::Batch;
 use switchboard_plugin::types::{
     AckAnswer, Body, Broadcast, CountAnswer, CustomQuery, Message, Payload, Query, Room,
     RoomChange, RoomsAnswer, ServerEvent, Socket, SocketsAnswer, Target, ValueAnswer,
 };
 
-use crate::wire::{Decoded, Decoder, Encoder, Local, Publication, Subscription, Wire};
+use crate::wire::{
+    Decoded, Decoder, Encoder, Local, Publication, Subscription, SubscriptionMode, Wire,
+};
 use switchboard_plugin::wire::WireError;
 
 struct Server(&'static [&'static str]);
@@ -133,6 +136,28 @@ fn a_server_subscribes_to_five_channels_and_unsubscribes_from_the_same() {
     assert_eq!(decoder.leave("/we[i]rd*"), expected);
     let encoder = Encoder::new("io", wire(false));
     assert_eq!(encoder.count_channel("/chat"), "io-request#/chat#");
+}
+
+#[test]
+fn one_more_event_goes_as_the_broadcast_that_it_is() {
+    let event = message("a", broadcast(target(&["r"]), None));
+    let batch = Batch::from(vec![event.clone(), event.clone()]);
+    let wires = [wire(false), Wire::Sharded(SubscriptionMode::Dynamic)];
+    for encoder in wires.map(|wire| Encoder::new("io", wire)) {
+        let [first, again, whole] = [
+            batch.iter().next().unwrap(),
+            batch.iter().nth(1).unwrap(),
+            (&event).into(),
+        ]
+        .map(|message| {
+            let mut publication = Publication::default();
+            encoder.encode(message, &mut publication).unwrap();
+            publication
+        });
+        assert_eq!((&first, &again), (&whole, &whole));
+    }
+    let again = batch.iter().nth(1).unwrap();
+    assert!(matches!(again.body, Body::Again(_)));
 }
 
 #[test]

@@ -1,9 +1,6 @@
 //! Which channel carries what.
 
-use switchboard_plugin::{
-    MessageRef,
-    types::{Body, Room},
-};
+use switchboard_plugin::{MessageRef, types::Room};
 
 use switchboard_plugin::wire::{
     is_answer,
@@ -65,14 +62,14 @@ impl Channels {
     /// Where a message goes.
     pub(super) fn of(&self, message: MessageRef<'_>) -> String {
         let namespace = message.namespace;
-        let special = match (message.body, message.recipient) {
-            (Body::Broadcast(broadcast), _) if broadcast.request.is_none() => {
+        let special = match (message.broadcast(), message.recipient) {
+            (Some(broadcast), _) if broadcast.request.is_none() => {
                 match broadcast.target.rooms.as_slice() {
                     [room] => self.room(namespace, room),
                     _ => None,
                 }
             }
-            (body, Some(asker)) if is_answer(body) => {
+            (_, Some(asker)) if is_answer(message.body) => {
                 Some(private_channel(&self.prefix, namespace, asker))
             }
             _ => None,

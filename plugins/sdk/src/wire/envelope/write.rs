@@ -13,6 +13,8 @@ use crate::wire::{
     writer::{Format, Writer},
 };
 
+/// One more event for the clients of a broadcast that is not there.
+const NOBODY: Rejected = Rejected::NoSuchForm("event that does not say for whom it is");
 /// Room for everything but the payload.
 const OVERHEAD_BYTES: usize = 256;
 
@@ -52,7 +54,7 @@ pub fn write_with<'m>(
     writer.key("type").number(kind.into());
     if has_data {
         writer.key("data");
-        write_data(&mut writer, message.body)?;
+        write_data(&mut writer, message)?;
     }
     for (key, text) in more {
         writer.key(key).text(text);
@@ -79,12 +81,14 @@ pub struct Parts {
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_parts(body: &Body) -> Result<Parts, Rejected> {
+pub fn write_parts<'m>(message: impl Into<MessageRef<'m>>) -> Result<Parts, Rejected> {
+    let message = message.into();
+    let body = message.body;
     let format = Format::for_binary(is_binary(body));
     let (kind, has_data) = kind_of(body)?;
     let data = if has_data {
         let mut writer = Writer::new(format, payload_bytes(body) + OVERHEAD_BYTES);
-        write_data(&mut writer, body)?;
+        write_data(&mut writer, message)?;
         Some(writer.finish()?)
     } else {
         None
@@ -92,14 +96,15 @@ pub fn write_parts(body: &Body) -> Result<Parts, Rejected> {
     Ok(Parts { kind, data, format })
 }
 
-fn write_data(writer: &mut Writer, body: &Body) -> Result<(), Rejected> {
-    match body {
-        Body::Broadcast(broadcast) => {
+fn write_data(writer: &mut Writer, message: MessageRef<'_>) -> Result<(), Rejected> {
+    match message.body {
+        Body::Broadcast(_) | Body::Again(_) => {
+            let broadcast = message.broadcast().ok_or(NOBODY)?;
             writer.object(2 + usize::from(broadcast.request.is_some()));
-            let packet_id = broadcast.packet_id.as_deref();
-            values::write_packet(writer.key("packet"), &broadcast.data, packet_id, None)?;
-            write_request(writer, broadcast.request.as_deref())?;
-            values::write_target(writer.key("opts"), &broadcast.target)?;
+            let packet = writer.key("packet");
+            values::write_packet(packet, broadcast.data, broadcast.packet_id, None)?;
+            write_request(writer, broadcast.request)?;
+            values::write_target(writer.key("opts"), broadcast.target)?;
         }
         Body::SocketsJoin(RoomChange { target, rooms })
         | Body::SocketsLeave(RoomChange { target, rooms }) => {
@@ -190,7 +195,7 @@ fn kind_of(body: &Body) -> Result<(u32, bool), Rejected> {
         Body::InitialHeartbeat => (kind::INITIAL_HEARTBEAT, false),
         Body::Heartbeat => (kind::HEARTBEAT, false),
         Body::AdapterClose => (kind::ADAPTER_CLOSE, false),
-        Body::Broadcast(_) => (kind::BROADCAST, true),
+        Body::Broadcast(_) | Body::Again(_) => (kind::BROADCAST, true),
         Body::SocketsJoin(_) => (kind::SOCKETS_JOIN, true),
         Body::SocketsLeave(_) => (kind::SOCKETS_LEAVE, true),
         Body::DisconnectSockets(_) => (kind::DISCONNECT_SOCKETS, true),
@@ -212,6 +217,7 @@ fn kind_of(body: &Body) -> Result<(u32, bool), Rejected> {
 fn payload(body: &Body) -> Option<&Payload> {
     match body {
         Body::Broadcast(broadcast) => Some(&broadcast.data),
+        Body::Again(data) => Some(data),
         Body::ServerEvent(event) => Some(&event.data),
         Body::CustomQuery(query) => Some(&query.data),
         Body::ClientAck(answer) => Some(&answer.data),
