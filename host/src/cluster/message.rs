@@ -1,8 +1,8 @@
 //! The cluster protocol as values: what nodes tell each other.
 //!
-//! These mirror `wit/transport/messages.wit` one to one and are documented there in full; here
-//! they are cheap to clone, because one message goes to local sockets, the outbox and a retry.
-//! Everything in them that came from another node is untrusted input.
+//! These mirror `wit/transport/messages.wit` and are documented there in full; each says all of what it
+//! means, so there is no `again`. They are cheap to clone, because one message goes to local sockets, the
+//! outbox and a retry. Everything in them that came from another node is untrusted input.
 
 use std::{fmt, sync::Arc};
 

@@ -1,7 +1,7 @@
 //! What a plugin returned, as the cluster core's values. Texts and bytes are moved, not copied;
 //! what repeats from message to message (namespace, sender) is shared.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -17,7 +17,10 @@ use crate::{
 };
 
 /// Converts the events of one poll.
-pub(super) fn events(events: Vec<guest::Event>) -> Taken {
+///
+/// # Errors
+/// How the plugin broke its promise, if that cannot be borne.
+pub(super) fn events(events: Vec<guest::Event>) -> Result<Taken, String> {
     let mut taken = Taken {
         events: Vec::with_capacity(events.iter().map(count).sum()),
         odd: None,
@@ -25,47 +28,26 @@ pub(super) fn events(events: Vec<guest::Event>) -> Taken {
     let mut shared = Shared::default();
     for event in events {
         match event {
-            guest::Event::Messages(received) => shared.messages(received, &mut taken),
+            guest::Event::Messages(received) => shared.messages(received, &mut taken)?,
             guest::Event::NodeLeft(node) => taken.events.push(Event::NodeLeft(node.into())),
             guest::Event::Lagged(guest::Lag { missed, reason }) => {
                 taken.events.push(Event::Lagged { missed, reason });
             }
         }
     }
-    taken
+    Ok(taken)
 }
 
 /// What a poll brought.
 pub(super) struct Taken {
     pub(super) events: Vec<Event>,
-    /// Something that the contract does not allow, and that can be borne.
-    pub(super) odd: Option<Odd>,
-}
-
-/// How a plugin broke its promise.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Odd {
     /// So many offsets stood beside so many messages. Nobody knows whose they are.
-    Offsets(usize, usize),
-    /// An event for the clients of a broadcast that is not there. Nobody knows who they are.
-    Again,
+    pub(super) odd: Option<(usize, usize)>,
 }
 
-impl fmt::Display for Odd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Offsets(offsets, messages) => write!(
-                f,
-                "gave {offsets} offsets for {messages} messages that arrived; they are taken for \
-                 messages without offsets"
-            ),
-            Self::Again => f.write_str(
-                "gave an `again` without a `broadcast` before it in its run; nobody knows for whom \
-                 it is, and it is dropped",
-            ),
-        }
-    }
-}
+/// What all that is said once in a poll may take when each message has its own. What crosses the border is
+/// limited there; this is what a plugin could make of little.
+const MAX_REPEATED_BYTES: usize = 64 << 20;
 
 fn count(event: &guest::Event) -> usize {
     match event {
@@ -79,10 +61,12 @@ fn count(event: &guest::Event) -> usize {
 struct Shared {
     namespace: Option<Namespace>,
     sender: Option<NodeId>,
+    /// Of targets, so far.
+    repeated_bytes: usize,
 }
 
 impl Shared {
-    fn messages(&mut self, received: guest::Received, taken: &mut Taken) {
+    fn messages(&mut self, received: guest::Received, taken: &mut Taken) -> Result<(), String> {
         let guest::Received { run, offsets } = received;
         let namespace = match &self.namespace {
             Some(known) if known.as_str() == run.namespace => known.clone(),
@@ -95,7 +79,7 @@ impl Shared {
         let counts = (offsets.len(), run.messages.len());
         let is_odd = counts.0 != 0 && counts.0 != counts.1;
         if is_odd {
-            taken.odd = Some(Odd::Offsets(counts.0, counts.1));
+            taken.odd = Some(counts);
         }
         let mut offsets = match is_odd {
             true => Vec::new().into_iter(),
@@ -105,8 +89,15 @@ impl Shared {
         let mut last = None;
         for wit::MessageResult { recipient, body } in run.messages {
             let offset = offsets.next().filter(|offset| !offset.is_empty());
-            let Some(body) = in_full(body, target_at(&taken.events, last)) else {
-                taken.odd = Some(Odd::Again);
+            let before = target_at(&taken.events, last);
+            if let (wit::BodyResult::Again(_), Some(target)) = (&body, before) {
+                self.repeats(target)?;
+            }
+            let Some(body) = in_full(body, before) else {
+                taken.events.push(Event::Lagged {
+                    missed: Some(1),
+                    reason: NOBODY.to_owned(),
+                });
                 continue;
             };
             if matches!(body, Body::Broadcast(_)) {
@@ -121,8 +112,26 @@ impl Shared {
             let event = Event::Message(message, offset.map(Offset::from));
             taken.events.push(event);
         }
+        Ok(())
+    }
+
+    /// One more message gets what another said.
+    fn repeats(&mut self, target: &Target) -> Result<(), String> {
+        let rooms = target.rooms.len() + target.except.len();
+        self.repeated_bytes += rooms * size_of::<Room>();
+        match self.repeated_bytes > MAX_REPEATED_BYTES {
+            true => Err(format!(
+                "the rooms of its events would take more than {MAX_REPEATED_BYTES} bytes; write \
+                 events for many rooms as `broadcast`, not as `again`"
+            )),
+            false => Ok(()),
+        }
     }
 }
+
+/// Why there is a gap instead of an event.
+const NOBODY: &str = "the transport plugin gave an `again` without a `broadcast` before it in its run, so \
+    nobody knows for whom it is";
 
 /// For whom the broadcast at this place is.
 fn target_at(events: &[Event], at: Option<usize>) -> Option<&Target> {
@@ -342,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_run_becomes_its_messages_with_offsets_only_if_each_has_one() {
-        let taken = events(vec![
+        let taken = all(vec![
             run("a", 2, &["1", "2"]),
             run("a", 0, &[]),
             guest::Event::NodeLeft("a".to_owned()),
@@ -364,9 +373,16 @@ mod tests {
         assert_eq!(taken.odd, None);
 
         for (messages, offsets) in [(2, &["4"][..]), (1, &["5", "6"]), (0, &["7"])] {
-            let taken = events(vec![run("c", messages, offsets)]);
+            let taken = all(vec![run("c", messages, offsets)]);
             assert_eq!(shown(&taken), vec!["/c"; messages]);
-            assert_eq!(taken.odd, Some(Odd::Offsets(offsets.len(), messages)));
+            assert_eq!(taken.odd, Some((offsets.len(), messages)));
+        }
+    }
+
+    fn all(given: Vec<guest::Event>) -> Taken {
+        match events(given) {
+            Ok(taken) => taken,
+            Err(why) => panic!("{why}"),
         }
     }
 
@@ -434,7 +450,7 @@ mod tests {
     #[test]
     fn one_more_event_is_for_the_clients_of_the_last_broadcast_of_its_run() {
         let again = || wit::BodyResult::Again(data("[2]"));
-        let taken = events(vec![run_of(vec![
+        let taken = all(vec![run_of(vec![
             event("r"),
             again(),
             wit::BodyResult::Heartbeat,
@@ -460,14 +476,42 @@ mod tests {
     fn one_more_event_than_none_is_dropped_and_the_others_keep_their_offsets() {
         let again = || wit::BodyResult::Again(data("[2]"));
         let heartbeat = || wit::BodyResult::Heartbeat;
-        let taken = events(vec![
+        let taken = all(vec![
             run_of(vec![event("r")]),
             run_of(vec![heartbeat(), again(), heartbeat()]),
         ]);
-        assert_eq!(taken.odd, Some(Odd::Again));
+        let gap = Event::Lagged {
+            missed: Some(1),
+            reason: NOBODY.to_owned(),
+        };
         assert_eq!(
             said(&taken),
-            [r#"[Text("r")] 7 ["first"] 0"#, "heartbeat 0", "heartbeat 2"]
+            [
+                r#"[Text("r")] 7 ["first"] 0"#,
+                "heartbeat 0",
+                &format!("{gap:?}"),
+                "heartbeat 2"
+            ]
         );
+    }
+
+    #[test]
+    fn little_that_would_take_much_is_a_fault() {
+        let wide = |rooms: usize| {
+            let mut wide = event("r");
+            if let wit::BodyResult::Broadcast(event) = &mut wide {
+                let number = |n| wit::RoomResult::Number(n as f64);
+                event.target.except = Some((0..rooms).map(number).collect());
+            }
+            wide
+        };
+        let run = |rooms: usize, n: usize| {
+            let again = std::iter::repeat_with(|| wit::BodyResult::Again(data("[2]")));
+            run_of(std::iter::once(wide(rooms)).chain(again.take(n)).collect())
+        };
+        let most = MAX_REPEATED_BYTES / size_of::<Room>() / 1000;
+        // The broadcast's own room counts, too.
+        assert!(events(vec![run(999, most / 2), run(999, most / 2)]).is_ok());
+        assert!(events(vec![run(999, most / 2), run(999, most / 2 + 2)]).is_err());
     }
 }

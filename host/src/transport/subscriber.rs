@@ -11,7 +11,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    from_guest::{self, Odd, Taken},
+    from_guest::{self, Taken},
     instance::{Away, Candidate, Live},
     keeper::Keeper,
     node::PluginState,
@@ -386,8 +386,16 @@ impl Worker {
             .await;
         match polled {
             Ok(Ok(events)) => {
+                let Taken { events, odd } = match from_guest::events(events) {
+                    Ok(taken) => taken,
+                    Err(reason) => {
+                        return Err(self.faulted(&Fault::Trap {
+                            call: "poll",
+                            reason,
+                        }));
+                    }
+                };
                 self.keeper.returned(true);
-                let Taken { events, odd } = from_guest::events(events);
                 self.told_of(odd);
                 let last = events.iter().rev().find_map(|event| match event {
                     Event::Message(_, offset) => offset.clone(),
@@ -402,19 +410,24 @@ impl Worker {
                 self.keeper.returned(false);
                 Err(from_guest::failure(failure))
             }
-            Err(fault) => {
-                self.keeper.died(&fault);
-                Err(Failure::Faulted(fault.to_string()))
-            }
+            Err(fault) => Err(self.faulted(&fault)),
         }
     }
 
+    fn faulted(&mut self, fault: &Fault) -> Failure {
+        self.keeper.died(fault);
+        Failure::Faulted(fault.to_string())
+    }
+
     /// A broken promise that can be borne is told once.
-    fn told_of(&mut self, odd: Option<Odd>) {
-        if let Some(odd) = odd
+    fn told_of(&mut self, odd: Option<(usize, usize)>) {
+        if let Some((offsets, messages)) = odd
             && !mem::replace(&mut self.has_told, true)
         {
-            tracing::warn!("the transport plugin broke its promise: it {odd}");
+            tracing::warn!(
+                "the transport plugin gave {offsets} offsets for {messages} messages that \
+                 arrived; that is its fault, and they are taken for messages without offsets"
+            );
         }
     }
 

@@ -238,9 +238,21 @@ mod tests {
             body: Body::Heartbeat,
             ..event("/", &[], None)
         };
+        let with = |change: &dyn Fn(&mut Broadcast)| {
+            let mut message = event("/", &["r"], None);
+            if let Body::Broadcast(event) = &mut message.body {
+                change(event);
+            }
+            message
+        };
         let batch = [
             event("/", &["r"], None),
             event("/", &["r"], None),
+            with(&|event| event.request = Some("q".into())),
+            event("/", &["r"], None),
+            with(&|event| event.target.volatile = true),
+            with(&|event| event.target.except = vec![Room::from("x")]),
+            with(&|event| event.target.flags = Some("{}".into())),
             event("/", &["r", "s"], None),
             event("/", &["r", "s"], Some("7")),
             heartbeat,
@@ -255,6 +267,11 @@ mod tests {
                 vec![
                     "1 None",
                     "again [1]",
+                    "1 None",
+                    "again [1]",
+                    "1 None",
+                    "1 None",
+                    "1 None",
                     "2 None",
                     "2 Some(\"7\")",
                     "other",

@@ -50,7 +50,11 @@ pub(crate) fn register(board: &Board, name: &str, records: &Records) {
         });
         on.event("broken", |_| async { Err::<(), _>("it is broken") });
         on.event("panicking", |args| async move {
-            assert!(args.as_slice().is_empty(), "told to panic");
+            if !args.as_slice().is_empty() {
+                // Without the hook, which with RUST_BACKTRACE keeps a thread for seconds to find the
+                // names of functions, longer than others wait for a sign of life.
+                std::panic::resume_unwind(Box::new("told to panic"));
+            }
         });
 
         let node = board.node().to_string();

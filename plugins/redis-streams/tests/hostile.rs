@@ -87,7 +87,7 @@ fn check(vector: &Vector, from: &Source) -> bool {
     // What was read can be shown, so its JSON is valid, and written again or refused.
     trees::show(&message);
     for only_plaintext in [false, true] {
-        if let Ok(entry::Written { data, .. }) = entry::write(&message.body, only_plaintext) {
+        if let Ok(entry::Written { data, .. }) = entry::write(&message, only_plaintext) {
             let data = data.map_or(0, |data| data.len());
             assert!(data <= BASE_BYTES + GROWTH * len(from), "{data} bytes");
         }

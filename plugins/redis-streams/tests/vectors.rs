@@ -138,7 +138,7 @@ fn data_is_written_byte_for_byte_as_node_writes_it() {
             continue;
         };
         let message = vector.decode().unwrap().unwrap();
-        let data = entry::write(&message.body, false).unwrap().data.unwrap();
+        let data = entry::write(&message, false).unwrap().data.unwrap();
         let (name, theirs) = &fields[3];
         assert_eq!(name, b"data");
         if data == *theirs {
@@ -315,7 +315,7 @@ fn shown_to_node(message: &Message, only_plaintext: bool) -> Value {
         assert!(public.starts_with("io#/"));
         return json!({ "payload": to_base64(&payload) });
     }
-    let written = entry::write(&message.body, only_plaintext).unwrap();
+    let written = entry::write(message, only_plaintext).unwrap();
     let mut mark = Vec::new();
     Mark {
         node: "node-of_ours",

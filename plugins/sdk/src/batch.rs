@@ -37,7 +37,9 @@ pub struct BroadcastRef<'m> {
 
 impl<'m> MessageRef<'m> {
     /// The event for clients that it is, if it is one: [`Body::Broadcast`], or [`Body::Again`] with the
-    /// clients that it does not repeat.
+    /// target that it does not repeat.
+    ///
+    /// None, too, for an `Again` without a broadcast before it in its run, which the host never gives.
     pub fn broadcast(&self) -> Option<BroadcastRef<'m>> {
         match self.body {
             Body::Broadcast(broadcast) => Some(broadcast.into()),
@@ -48,6 +50,36 @@ impl<'m> MessageRef<'m> {
                 request: None,
             }),
             _ => None,
+        }
+    }
+
+    /// The message as it would be received, in full.
+    pub fn to_message(&self) -> Message {
+        let body = match (self.body, self.broadcast()) {
+            (Body::Again(data), Some(event)) => Body::Broadcast(Broadcast {
+                target: event.target.clone(),
+                data: data.clone(),
+                packet_id: None,
+                request: None,
+            }),
+            (body, _) => body.clone(),
+        };
+        Message {
+            namespace: self.namespace.to_owned(),
+            sender: self.sender.to_owned(),
+            recipient: self.recipient.map(str::to_owned),
+            body,
+        }
+    }
+
+    /// A body alone, nobody's and for no namespace. It has to say all that it means.
+    pub fn of_body(body: &'m Body) -> Self {
+        Self {
+            namespace: "",
+            sender: "",
+            recipient: None,
+            body,
+            target: target_of(body),
         }
     }
 }
@@ -205,19 +237,6 @@ impl<'m> From<&'m Message> for MessageRef<'m> {
     }
 }
 
-/// A body alone: nobody's, and for no namespace.
-impl<'m> From<&'m Body> for MessageRef<'m> {
-    fn from(body: &'m Body) -> Self {
-        Self {
-            namespace: "",
-            sender: "",
-            recipient: None,
-            body,
-            target: target_of(body),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,5 +337,61 @@ mod tests {
             read.iter().map(Option::as_deref).collect::<Vec<_>>(),
             expected
         );
+    }
+
+    #[test]
+    fn only_what_is_new_is_said_again_and_nothing_is_lost_by_it() {
+        let event = |change: &dyn Fn(&mut Broadcast)| {
+            let mut event = Broadcast {
+                target: Target {
+                    rooms: vec![Room::Text("r".to_owned())],
+                    except: Some(vec![Room::Text("x".to_owned())]),
+                    volatile: false,
+                    other_flags: Some("{\"timeout\":1}".to_owned()),
+                },
+                data: Payload::new("[1]", vec![vec![1]]),
+                packet_id: None,
+                request: None,
+            };
+            change(&mut event);
+            Message {
+                namespace: "/".to_owned(),
+                sender: "a".to_owned(),
+                recipient: None,
+                body: Body::Broadcast(event),
+            }
+        };
+        let usual = event(&|_| {});
+        let changes: [&dyn Fn(&mut Broadcast); 8] = [
+            &|event| event.packet_id = Some("7".to_owned()),
+            &|event| event.request = Some("q".to_owned()),
+            &|event| event.target.volatile = true,
+            &|event| event.target.except = None,
+            &|event| event.target.other_flags = None,
+            &|event| event.target.rooms.clear(),
+            &|event| event.target.rooms = vec![Room::Number(1.0)],
+            &|event| event.target.rooms.push(Room::Text("s".to_owned())),
+        ];
+        let shown = |message: &Message| format!("{message:?}");
+        for change in changes {
+            let messages = [usual.clone(), usual.clone(), event(change), usual.clone()];
+            let batch = Batch::from(messages.to_vec());
+            let again: Vec<_> = batch
+                .iter()
+                .map(|message| matches!(message.body, Body::Again(_)))
+                .collect();
+            // Behind one with an id of its own others may still say its target again.
+            assert!(!again[0] && again[1] && !again[2], "{messages:?}");
+            let read: Vec<_> = batch.iter().map(|it| it.to_message()).collect();
+            assert!(read.iter().map(shown).eq(messages.iter().map(shown)));
+            let read = batch.into_messages();
+            assert!(read.iter().map(shown).eq(messages.iter().map(shown)));
+        }
+        let other = Message {
+            namespace: "/chat".to_owned(),
+            ..usual.clone()
+        };
+        let batch = Batch::from(vec![usual, other]);
+        assert!(batch.iter().all(|it| matches!(it.body, Body::Broadcast(_))));
     }
 }

@@ -66,14 +66,14 @@ pub struct Heard<'a> {
 )]
 pub enum Said {
     /// An event for clients, without a packet id or acknowledgements. Those that follow each other and
-    /// share their target say it once.
+    /// share their target (the same `Arc`, not an equal one) say it once.
     Event {
         /// For whom.
         target: Arc<Target>,
         /// The event's name and arguments.
         data: Payload,
     },
-    /// Anything.
+    /// Anything that says all it means: no [`Body::Again`].
     Whole(Body),
 }
 
@@ -128,6 +128,14 @@ impl Events {
             recipient,
             body,
         } = message.into();
+        if matches!(body, Said::Whole(Body::Again(_))) {
+            // Whatever stands before it here, it may have been meant for others.
+            self.events.push(border::Event::Lagged(Lag {
+                missed: Some(1),
+                reason: "an event came without its target, for which it stands alone".to_owned(),
+            }));
+            return;
+        }
         match self.events.last_mut() {
             Some(border::Event::Messages(border::Received { run, offsets }))
                 if is_same(run.namespace.as_bytes(), namespace.as_bytes())
@@ -344,6 +352,28 @@ mod tests {
             target: Arc::clone(target),
             data: Payload::new(json, Vec::new()),
         }
+    }
+
+    #[test]
+    fn an_event_without_its_target_is_a_gap() {
+        let again = || Said::Whole(Body::Again(Payload::new("[1]", Vec::new())));
+        let mut events = Events::new();
+        events.push_message(heard("/", event(&target("r"), "[0]")), None);
+        events.push_message(heard("/", again()), None);
+        let events = Vec::<Event>::from(events);
+        assert!(
+            matches!(
+                &events[..],
+                [
+                    Event::Message(_),
+                    Event::Lagged(Lag {
+                        missed: Some(1),
+                        ..
+                    })
+                ]
+            ),
+            "{events:?}"
+        );
     }
 
     #[test]

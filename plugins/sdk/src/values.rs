@@ -28,7 +28,7 @@ impl Target {
         self.except.as_deref().unwrap_or_default()
     }
 
-    /// Whether both mean the same clients, and say so in the same words.
+    /// Whether both say the same: the same rooms in the same order, and the same flags.
     pub fn is_like(&self, other: &Self) -> bool {
         let same_rooms = |a: &[Room], b: &[Room]| {
             let same = |(a, b): (&Room, &Room)| match (a, b) {

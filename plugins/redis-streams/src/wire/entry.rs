@@ -59,7 +59,7 @@ pub fn write<'m>(
         true => plaintext::flatten(message)?,
         false => None,
     };
-    let parts = envelope::write_parts(flat.as_ref().map_or(message, MessageRef::from))?;
+    let parts = envelope::write_parts(flat.as_ref().map_or(message, MessageRef::of_body))?;
     let kind = match message.broadcast() {
         Some(broadcast) if !is_replayed(broadcast) => Cow::Borrowed(BROADCAST_NOT_REPLAYED),
         Some(_) => Cow::Borrowed("3"),
@@ -265,6 +265,10 @@ mod tests {
 
     use super::*;
 
+    fn write(body: &Body, only_plaintext: bool) -> Result<Written, Rejected> {
+        super::write(MessageRef::of_body(body), only_plaintext)
+    }
+
     fn target(volatile: bool) -> Target {
         Target {
             rooms: Vec::new(),
@@ -364,7 +368,7 @@ mod tests {
             assert!(matches!(again.body, Body::Again(_)));
             for only_plaintext in [false, true] {
                 let whole = write(&body, only_plaintext).unwrap();
-                assert_eq!(write(again, only_plaintext).unwrap(), whole);
+                assert_eq!(super::write(again, only_plaintext).unwrap(), whole);
             }
         }
     }

@@ -306,7 +306,7 @@ fn parts_say_the_same_as_the_whole() {
     let mut count = 0;
     for binary in [false, true] {
         for message in every_kind(binary) {
-            let parts = write_parts(&message.body).unwrap();
+            let parts = write_parts(&message).unwrap();
             let data = parts.data.as_deref();
             let body = read_parts(
                 parts.kind,
