@@ -11,6 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot},
     task::{JoinHandle, JoinSet},
     time::sleep,
 };
@@ -25,6 +26,8 @@ pub(super) struct Proxy {
     allowed: Arc<AtomicUsize>,
     /// Connections pass nothing more, and are not closed either.
     is_silent: Arc<AtomicBool>,
+    /// Asks for a cut, and is told when it is done.
+    cuts: mpsc::Sender<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
@@ -42,9 +45,22 @@ impl Proxy {
         let passing = Arc::clone(&allowed);
         let is_silent = Arc::new(AtomicBool::new(false));
         let silent = Arc::clone(&is_silent);
+        let (cuts, mut wanted) = mpsc::channel::<oneshot::Sender<()>>(1);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
+            loop {
+                let (client, _) = tokio::select! {
+                    Some(done) = wanted.recv() => {
+                        connections.shutdown().await;
+                        let _ = done.send(());
+                        continue;
+                    }
+                    Ok(accepted) = listener.accept() => accepted,
+                };
+                // The server must not hear of it: what it would answer could come after the mending.
+                if passing.load(Ordering::SeqCst) == 0 {
+                    continue;
+                }
                 let (allowed, is_silent) = (Arc::clone(&passing), Arc::clone(&silent));
                 connections.spawn(async move {
                     if let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await {
@@ -57,8 +73,18 @@ impl Proxy {
             port,
             allowed,
             is_silent,
+            cuts,
             task,
         }
+    }
+
+    /// Cuts all connections, and has done so when it returns; new ones too, until
+    /// [`mend`](Self::mend).
+    pub(super) async fn cut(&self) {
+        self.cut_after(0);
+        let (done, is_done) = oneshot::channel();
+        self.cuts.send(done).await.unwrap();
+        is_done.await.unwrap();
     }
 
     /// Cuts all connections when so many more bytes have come from the server; new ones too, until

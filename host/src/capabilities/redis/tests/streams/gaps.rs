@@ -12,14 +12,14 @@ async fn entries_that_were_trimmed_before_they_were_read_are_counted_exactly() {
     read(&sub, &["s"], Start::New).await;
     add(&direct, "s", 1..11, "").await;
     assert_eq!(until_number(&sub, 10).await, entries(1..11));
-    proxy.cut_after(0);
+    proxy.cut().await;
     add(&direct, "s", 11..1011, "MAXLEN 100 ").await;
     proxy.mend();
     let mut seen = vec![Seen::Lagged(Some(900))];
     seen.extend(entries(911..1011));
     assert_eq!(until_number(&sub, 1010).await, seen);
     // The same once more: the count goes on behind a gap.
-    proxy.cut_after(0);
+    proxy.cut().await;
     add(&direct, "s", 1011..1116, "MAXLEN 100 ").await;
     proxy.mend();
     let mut seen = vec![Seen::Lagged(Some(5))];
@@ -145,7 +145,7 @@ async fn after_a_failover_to_a_replica_that_was_behind_reading_goes_on_from_its_
     read(&sub, &["s"], Start::New).await;
     add(&direct, "s", 1..10, "").await;
     assert_eq!(until_number(&sub, 9).await, entries(1..10));
-    proxy.cut_after(0);
+    proxy.cut().await;
     // As the replica had it, when 6 to 9 had not reached it.
     run(&direct, &["DEL s"]).await.unwrap();
     add(&direct, "s", 1..6, "").await;
@@ -169,7 +169,7 @@ async fn a_redis_that_went_back_is_told_also_when_new_entries_are_above_the_old(
     read(&sub, &["s"], Start::New).await;
     add(&direct, "s", 1..10, "").await;
     assert_eq!(until_number(&sub, 9).await, entries(1..10));
-    proxy.cut_after(0);
+    proxy.cut().await;
     run(&direct, &["DEL s"]).await.unwrap();
     add(&direct, "s", 1..6, "").await;
     add(&direct, "s", 20..22, "").await;
