@@ -45,8 +45,9 @@ pub(super) struct Taken {
     pub(super) odd: Option<(usize, usize)>,
 }
 
-/// What all that is said once in a poll may take when each message has its own. What crosses the border is
-/// limited there; this is what a plugin could make of little.
+/// What the rooms of all `again` of a poll may take when each message has its own. What crosses the border
+/// is limited there; this is what a plugin could make of little. A transport that takes about a MiB from its
+/// backend in a poll comes to half of it, be every room a number of one byte.
 const MAX_REPEATED_BYTES: usize = 64 << 20;
 
 fn count(event: &guest::Event) -> usize {

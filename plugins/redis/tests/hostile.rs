@@ -67,8 +67,8 @@ fn feed_damaged(is_wanted: fn(&Vector) -> bool) {
         };
         damage(&mut random, &mut payload, &other.payload);
         // Also where it does not belong.
-        let same_wire = vector.prefix() == other.prefix();
-        let channel = if same_wire && random.below(8) == 0 {
+        let same_prefix = vector.prefix() == other.prefix();
+        let channel = if same_prefix && random.below(8) == 0 {
             &other.channel
         } else {
             &vector.channel

@@ -132,7 +132,9 @@ impl Events {
             // Whatever stands before it here, it may have been meant for others.
             self.events.push(border::Event::Lagged(Lag {
                 missed: Some(1),
-                reason: "an event came without its target, for which it stands alone".to_owned(),
+                reason: "the transport plugin gave a `Body::Again` alone, so nobody knows for whom it is; \
+                         it has to keep messages as `MessageRef::to_message`"
+                    .to_owned(),
             }));
             return;
         }
