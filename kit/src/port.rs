@@ -5,11 +5,13 @@
 use std::{
     env,
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process,
     sync::atomic::{AtomicU16, Ordering},
 };
+
+use tokio::net::TcpSocket;
 
 use crate::Error;
 
@@ -24,7 +26,15 @@ pub struct Port {
     number: u16,
     /// Locked; the lock ends with the process at the latest. The file stays: if it were removed,
     /// two tests could lock two files of the same name.
-    _claim: File,
+    claim: File,
+}
+
+impl Drop for Port {
+    /// A process that is being started may have a copy of the file, and would keep the lock.
+    fn drop(&mut self) {
+        // Then it ends with the last copy.
+        let _ = self.claim.unlock();
+    }
 }
 
 impl Port {
@@ -62,10 +72,8 @@ impl Port {
         // Another user's file cannot be opened: then the port may be in use as well.
         let claim = File::create(folder.join(number.to_string())).ok()?;
         claim.try_lock().ok()?;
-        is_free(number).then_some(Self {
-            number,
-            _claim: claim,
-        })
+        let port = Self { number, claim };
+        is_free(port.addr()).then_some(port)
     }
 
     /// Its number.
@@ -79,15 +87,26 @@ impl Port {
     }
 }
 
-/// Servers that know nothing of our claims may listen as well.
-fn is_free(number: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok()
+/// Servers that know nothing of our claims may listen as well. To ask, we only bind: a process that
+/// is started at the same time, in another thread, has a copy of what is open here until it runs its
+/// program. A copy of a listener would keep the port from who claims it; this one does not.
+fn is_free(addr: SocketAddr) -> bool {
+    let bound = TcpSocket::new_v4().and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)
+    });
+    bound.is_ok()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::net::TcpListener;
+    use std::{
+        net::TcpListener,
+        process::Command,
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
 
     use tempfile::TempDir;
 
@@ -99,7 +118,6 @@ mod tests {
         let free = (FIRST..).find_map(|number| Port::try_claim(folder.path(), number));
         let port = free.unwrap();
         assert!(Port::try_claim(folder.path(), port.number()).is_none());
-        TcpListener::bind(port.addr()).unwrap();
         let number = port.number();
         drop(port);
         assert!(Port::try_claim(folder.path(), number).is_some());
@@ -111,6 +129,25 @@ mod tests {
         let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
         let number = stranger.local_addr().unwrap().port();
         assert!(Port::try_claim(folder.path(), number).is_none());
+    }
+
+    #[test]
+    fn a_claimed_port_can_be_listened_at_while_processes_are_started() {
+        let done = AtomicBool::new(false);
+        let refused = thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        Command::new("true").status().unwrap();
+                    }
+                });
+            }
+            let listens = |_: &u16| TcpListener::bind(Port::claim().unwrap().addr()).is_ok();
+            let refused = 1_000 - (0..1_000_u16).filter(listens).count();
+            done.store(true, Ordering::Relaxed);
+            refused
+        });
+        assert_eq!(refused, 0);
     }
 
     #[test]

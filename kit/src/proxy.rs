@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -187,6 +188,13 @@ async fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(addr).await
 }
 
+/// Nobody is connected from now on. To drop the listener is not enough: a process that is started at
+/// this moment, in another thread, has a copy of it until it runs its program.
+fn refuse(listener: TcpListener) {
+    // Where a listener cannot be shut down, it is closed at least.
+    let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
+}
+
 /// The proxy's task.
 struct Acceptor {
     /// Ours also while nobody listens.
@@ -218,7 +226,9 @@ impl Acceptor {
     async fn carry_out(&mut self, command: Command, listener: &mut Option<TcpListener>) {
         match command {
             Command::Cut(done) => {
-                *listener = None;
+                if let Some(listener) = listener.take() {
+                    refuse(listener);
+                }
                 self.connections.shutdown().await;
                 let _ = done.send(());
             }
@@ -340,7 +350,10 @@ impl Drop for Open<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::{
+        process::Command,
+        time::{Duration, Instant},
+    };
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -416,6 +429,25 @@ mod tests {
         proxy.heal().await.unwrap();
         let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
         assert_eq!(says(&mut client, "b").await.unwrap(), "b");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_cut_is_at_once_while_processes_are_started() {
+        let (proxy, _server) = echo().await;
+        let mut starting = JoinSet::new();
+        for _ in 0..4 {
+            starting.spawn_blocking(|| {
+                for _ in 0..200 {
+                    Command::new("true").status().unwrap();
+                }
+            });
+        }
+        while starting.try_join_next().is_none() {
+            proxy.cut().await.unwrap();
+            let refused = TcpStream::connect(proxy.addr()).await.unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+            proxy.heal().await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -9,6 +9,8 @@
 mod backoff;
 pub mod bus;
 pub mod handout;
+#[cfg(test)]
+mod ports;
 pub mod postgres;
 mod prefix;
 pub mod redis;

@@ -7,9 +7,10 @@ use std::{
 };
 
 use super::{
-    server::{command, folder, free_port},
+    server::{command, folder},
     *,
 };
+use crate::capabilities::ports::free_port;
 
 /// Killed when it is dropped.
 struct Bouncer {

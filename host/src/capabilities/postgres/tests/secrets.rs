@@ -9,7 +9,7 @@ use std::{
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::capabilities::tls::TlsOptions;
+use crate::capabilities::{ports::free_port, tls::TlsOptions};
 
 const PASSWORD: &str = "correct-horse-battery";
 
@@ -137,7 +137,7 @@ async fn credentials_of_all_forms_are_used() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_hosts_the_one_that_answers_is_used() {
     let server = Server::start();
-    let dead = server::free_port();
+    let dead = free_port();
     let url = format!(
         "postgres://postgres@127.0.0.1:{dead},127.0.0.1:{}/postgres?target_session_attrs=read-write",
         server.port

@@ -4,7 +4,6 @@
 
 use std::{
     env, fs,
-    net::TcpListener,
     os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -13,6 +12,8 @@ use std::{
 };
 
 use tempfile::TempDir;
+
+use crate::capabilities::ports::free_port;
 
 /// Names the folder of `initdb` and `postgres`, where it is not the usual one.
 const VARIABLE: &str = "SWITCHBOARD_TEST_POSTGRES_BIN";
@@ -29,12 +30,6 @@ pub(super) struct Server {
     _template: Arc<TempDir>,
     arguments: Vec<String>,
     process: Option<Child>,
-}
-
-/// A port that nobody uses.
-pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn programs() -> PathBuf {

@@ -1,13 +1,14 @@
 //! Real servers: started, stopped, killed and frozen.
 
 use std::{
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use tempfile::TempDir;
+
+use crate::capabilities::ports;
 
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(20);
@@ -20,15 +21,11 @@ pub(super) struct Server {
     process: Option<Child>,
 }
 
-/// A port that nobody uses. The cluster bus needs another one, 10000 above.
+/// A free port. The cluster bus needs another one, 10000 above.
 pub(super) fn free_port() -> u16 {
     loop {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        if port < 50_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+        let port = ports::free_port();
+        if port < 50_000 && ports::is_free(port + 10_000) {
             return port;
         }
     }

@@ -1,13 +1,11 @@
 //! How a connection comes about.
 
 use super::*;
-use crate::capabilities::tcp::SocketState;
+use crate::capabilities::{ports::free_port, tcp::SocketState};
 
 #[tokio::test]
 async fn failed_attempts_are_told_and_go_on_until_the_peer_is_there() {
-    let peer = Peer::new().await;
-    let Peer { listener, addr } = peer;
-    drop(listener);
+    let addr = format!("127.0.0.1:{}", free_port());
     let options = TcpOptions {
         addresses: vec![addr.parse().unwrap()],
         ..TcpOptions::default()

@@ -8,8 +8,9 @@ mod streams;
 mod takeover;
 mod tls;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Shutdown, sync::Arc, time::Duration};
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -30,10 +31,19 @@ fn permit() -> TcpPermit {
     TcpPermit::new("test", "main", vec![TcpRights::default()], None)
 }
 
-/// Somebody to connect to.
+/// Somebody to connect to, until it is dropped.
 struct Peer {
     listener: TcpListener,
     addr: String,
+}
+
+impl Drop for Peer {
+    /// A process that another test starts at this moment may have a copy of the listener: it would
+    /// go on listening if it were only closed.
+    fn drop(&mut self) {
+        // Where a listener cannot be shut down, it is closed at least.
+        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
+    }
 }
 
 impl Peer {
