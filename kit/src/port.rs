@@ -102,15 +102,14 @@ fn is_free(addr: SocketAddr) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::{
-        net::TcpListener,
+        net::{Ipv4Addr, TcpListener},
         process::Command,
-        sync::atomic::{AtomicBool, Ordering},
-        thread,
+        thread::{self, ScopedJoinHandle},
     };
 
     use tempfile::TempDir;
 
-    use super::{FIRST, Port};
+    use super::{COUNT, FIRST, Port};
 
     #[test]
     fn nobody_gets_a_port_that_another_one_has() {
@@ -132,22 +131,28 @@ mod tests {
     }
 
     #[test]
-    fn a_claimed_port_can_be_listened_at_while_processes_are_started() {
-        let done = AtomicBool::new(false);
-        let refused = thread::scope(|scope| {
-            for _ in 0..4 {
+    fn processes_that_are_being_started_keep_neither_a_claim_nor_its_port() {
+        let folder = TempDir::new().unwrap();
+        thread::scope(|scope| {
+            let starting = [(); 4].map(|()| {
                 scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
+                    for _ in 0..200 {
                         Command::new("true").status().unwrap();
                     }
-                });
+                })
+            });
+            let mut numbers = (FIRST..FIRST + COUNT).cycle();
+            while !starting.iter().all(ScopedJoinHandle::is_finished) {
+                let free = numbers.find_map(|number| Port::try_claim(folder.path(), number));
+                let port = free.unwrap();
+                let number = port.number();
+                drop(port);
+                let again = Port::try_claim(folder.path(), number);
+                assert!(again.is_some(), "the claim of {number} is kept");
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, number));
+                assert!(listener.is_ok(), "the port {number} is kept: {listener:?}");
             }
-            let listens = |_: &u16| TcpListener::bind(Port::claim().unwrap().addr()).is_ok();
-            let refused = 1_000 - (0..1_000_u16).filter(listens).count();
-            done.store(true, Ordering::Relaxed);
-            refused
         });
-        assert_eq!(refused, 0);
     }
 
     #[test]

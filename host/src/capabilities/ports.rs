@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::TcpSocket;
 
-/// A port of this machine on which nobody listens, nor ever has: a process that another test starts
-/// at this moment has a copy of every socket until it runs its program, and a copy of a listener
-/// would keep the port from who is to have it.
+/// A port of this machine on which nobody listens, found without listening: a process that another
+/// test starts at this moment has a copy of every socket until it runs its program, and a copy of a
+/// listener would keep the port from who is to have it.
 pub(super) fn free_port() -> u16 {
     bind(0).unwrap().port()
 }
